@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen turns into rust/bindings_generated.rs: the UAPI, the helpers,
+ * and the few kernel types that the kernel crate's own bindings leave out.
+ */
+#ifndef _AFUTEX_BINDINGS_H
+#define _AFUTEX_BINDINGS_H
+
+#include <linux/fs_context.h>
+#include <linux/futex.h>
+#include <linux/mm.h>
+#include <linux/pseudo_fs.h>
+#include <linux/types.h>
+
+#include <linux/afutex.h>
+
+#include "helpers.h"
+
+/* bindgen does not evaluate macros that call macros. */
+const u32 AFUTEX_CONST_AFUTEX_IOC_CALL = AFUTEX_IOC_CALL;
+const u32 AFUTEX_CONST_AFUTEX_IOC_INFO = AFUTEX_IOC_INFO;
+const u32 AFUTEX_CONST_FUTEX_CMD_MASK = FUTEX_CMD_MASK;
+
+#endif /* _AFUTEX_BINDINGS_H */

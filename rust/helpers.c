@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/cpumask.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/huge_mm.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/signal.h>
+#include <linux/uaccess.h>
+
+#include "helpers.h"
+
+bool afutex_access_ok(unsigned long addr, unsigned long size)
+{
+	return access_ok((void __user *)addr, size);
+}
+
+/* get_user() of a naturally aligned word is one load on every architecture. */
+int afutex_get_user_u32(u32 *val, unsigned long addr)
+{
+	return get_user(*val, (u32 __user *)addr);
+}
+
+int afutex_get_user_u32_nofault(u32 *val, unsigned long addr)
+{
+	int ret;
+
+	pagefault_disable();
+	ret = __get_user(*val, (u32 __user *)addr);
+	pagefault_enable();
+
+	return ret;
+}
+
+void afutex_set_current_state(unsigned int state)
+{
+	set_current_state(state);
+}
+
+void afutex_set_running(void)
+{
+	__set_current_state(TASK_RUNNING);
+}
+
+bool afutex_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+u64 afutex_timer_slack(void)
+{
+	return current->timer_slack_ns;
+}
+
+void afutex_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+bool afutex_page_is_anon(struct page *page)
+{
+	return folio_test_anon(page_folio(page));
+}
+
+/*
+ * huge_zero_folio is not exported, so it is known by its shape: it has no
+ * mapping and the order of a PMD. No page of a file is like that while it is
+ * mapped.
+ */
+bool afutex_page_is_zero(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (is_zero_page(page))
+		return true;
+
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
+	       folio_order(folio) == PMD_SHIFT - PAGE_SHIFT &&
+	       !READ_ONCE(folio->mapping) && !folio_test_swapcache(folio) &&
+	       !folio_test_hugetlb(folio);
+}
+
+unsigned long afutex_page_folio_pages(struct page *page)
+{
+	return folio_nr_pages(page_folio(page));
+}
+
+/*
+ * A pin of a small page adds GUP_PIN_COUNTING_BIAS to its reference count, and
+ * nothing in the kernel stops the count before it overflows. A quarter of the
+ * way is far beyond any honest use.
+ */
+bool afutex_page_crowded(struct page *page)
+{
+	return folio_ref_count(page_folio(page)) > (1 << 29);
+}
+
+struct user_struct *afutex_get_current_user(void)
+{
+	return get_uid(current_user());
+}
+
+bool afutex_locked_vm_charge(struct user_struct *user, unsigned long pages,
+			     bool unlimited)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	long cur, new;
+
+	cur = atomic_long_read(&user->locked_vm);
+	do {
+		new = cur + pages;
+		if (!unlimited && (unsigned long)new > limit)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &cur, new));
+
+	return true;
+}
+
+void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+}
+
+/*
+ * What fcntl(F_SETOWN, F_SETSIG, F_SETFL O_ASYNC) do together, for a file that
+ * nobody else can reach yet. The fasync entry is the caller's.
+ */
+int afutex_file_async_on(struct file *file, int signum)
+{
+	int ret;
+
+	ret = file_f_owner_allocate(file);
+	if (ret)
+		return ret;
+
+	__f_setown(file, task_tgid(current), PIDTYPE_TGID, 1);
+	file_f_owner(file)->signum = signum;
+
+	return 0;
+}
+
+void afutex_file_set_nowait(struct file *file)
+{
+	file->f_mode |= FMODE_NOWAIT;
+}
+
+unsigned int afutex_num_possible_cpus(void)
+{
+	return num_possible_cpus();
+}
+
+bool afutex_valid_signal(unsigned long sig)
+{
+	return valid_signal(sig);
+}

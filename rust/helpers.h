@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Inlines and macros of the kernel that Rust cannot call, one short function
+ * each. The callers, all in rust/sys/, say what they rely on.
+ */
+#ifndef _AFUTEX_HELPERS_H
+#define _AFUTEX_HELPERS_H
+
+#include <linux/types.h>
+
+struct file;
+struct page;
+struct user_struct;
+
+/* User memory. */
+bool afutex_access_ok(unsigned long addr, unsigned long size);
+int afutex_get_user_u32(u32 *val, unsigned long addr);
+int afutex_get_user_u32_nofault(u32 *val, unsigned long addr);
+
+/* The current task. */
+void afutex_set_current_state(unsigned int state);
+void afutex_set_running(void);
+bool afutex_fatal_signal_pending(void);
+u64 afutex_timer_slack(void);
+
+/* Pages. */
+void afutex_put_page(struct page *page);
+bool afutex_page_is_anon(struct page *page);
+bool afutex_page_is_zero(struct page *page);
+unsigned long afutex_page_folio_pages(struct page *page);
+bool afutex_page_crowded(struct page *page);
+
+/* Memory locked by a user. */
+struct user_struct *afutex_get_current_user(void);
+bool afutex_locked_vm_charge(struct user_struct *user, unsigned long pages,
+			     bool unlimited);
+void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
+
+/* Files and machines. */
+int afutex_file_async_on(struct file *file, int signum);
+void afutex_file_set_nowait(struct file *file);
+unsigned int afutex_num_possible_cpus(void);
+bool afutex_valid_signal(unsigned long sig);
+
+#endif /* _AFUTEX_HELPERS_H */

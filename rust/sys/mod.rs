@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over what the `kernel` crate lacks.
+//!
+//! Everything unsafe that the futex code above needs is in here, one noun a file, each written so
+//! that it could be proposed for `rust/kernel`. Nothing in here knows what a futex is.
+
+pub(crate) mod bindings;
+pub(crate) mod locked_vm;
+pub(crate) mod misc_device;
+pub(crate) mod page;
+pub(crate) mod poll;
+pub(crate) mod pseudo_fs;
+pub(crate) mod roaming;
+pub(crate) mod sigio;
+pub(crate) mod task;
+pub(crate) mod user_word;

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A wait queue for `->poll`, with the events as key.
+//!
+//! C header: [`include/linux/poll.h`](srctree/include/linux/poll.h).
+//!
+//! [`kernel::sync::poll::PollCondVar`] waits for an RCU grace period when dropped, since it may go
+//! while epoll still holds it, and wakes without a key. A [`PollHead`] belongs to a file's private
+//! data: epoll, poll, select and io_uring all let go of it before `->release`, so it needs neither.
+
+use kernel::bindings;
+use kernel::c_str;
+use kernel::fs::File;
+use kernel::prelude::*;
+use kernel::sync::LockClassKey;
+use kernel::types::Opaque;
+
+/// Data may be read: what poll(2) calls `POLLIN | POLLRDNORM`.
+pub(crate) const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
+
+/// Borrowed `struct poll_table` of a `->poll` call.
+///
+/// # Invariants
+///
+/// `table` is null or a valid `poll_table`, and `file` the file that is polled.
+pub(crate) struct PollRequest<'a> {
+    file: &'a File,
+    table: *mut bindings::poll_table,
+}
+
+impl<'a> PollRequest<'a> {
+    /// Wraps the arguments of `->poll`.
+    ///
+    /// # Safety
+    ///
+    /// `table` must be null or valid for `'a`, and belong to a `->poll` call for `file`.
+    pub(crate) unsafe fn from_raw(file: &'a File, table: *mut bindings::poll_table) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self { file, table }
+    }
+}
+
+/// A wait queue that pollers of one file wait on.
+#[pin_data]
+pub(crate) struct PollHead {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head_t>,
+}
+
+// SAFETY: A wait queue is made to be used from any task.
+unsafe impl Send for PollHead {}
+// SAFETY: A wait queue has a lock of its own.
+unsafe impl Sync for PollHead {}
+
+impl PollHead {
+    /// Creates an initialiser for an empty wait queue.
+    ///
+    /// # Safety
+    ///
+    /// The head may be given to [`PollHead::register`] only by `->poll` of a file that holds a
+    /// reference to what the head is part of until its `->release`.
+    pub(crate) unsafe fn new(key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            head <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is valid and pinned, name and key are static.
+                unsafe {
+                    bindings::__init_waitqueue_head(
+                        slot,
+                        c_str!("afutex_poll").as_char_ptr(),
+                        key.as_ptr(),
+                    )
+                }
+            }),
+        })
+    }
+
+    /// Registers the poller for [`PollHead::wake`]. To be called before the state is looked at.
+    pub(crate) fn register(&self, request: &PollRequest<'_>) {
+        // SAFETY: `file` and `table` are valid by the type invariants of `PollRequest`. The head
+        // lives until `->release` by the safety requirements of `new`, and all pollers are off
+        // it by then: poll and io_uring hold the file, epoll leaves in `eventpoll_release`.
+        unsafe { bindings::poll_wait(request.file.as_ptr(), self.head.get(), request.table) };
+    }
+
+    /// Wakes pollers that are interested in any of `events`. To be called after the state changed.
+    ///
+    /// Takes and drops the lock of the wait queue, which `register` takes too: a poller either is
+    /// found here, or looks at the state after it changed. No lock of the caller's may be held.
+    pub(crate) fn wake(&self, events: u32) {
+        // SAFETY: The head is initialised. The key is an integer in a pointer's clothes.
+        unsafe {
+            bindings::__wake_up(
+                self.head.get(),
+                bindings::TASK_NORMAL,
+                1,
+                core::ptr::without_provenance_mut(events as usize),
+            )
+        };
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Putting the current task to sleep until it is woken, a signal, or a deadline.
+
+use super::bindings as afutex;
+use kernel::bindings;
+use kernel::prelude::*;
+
+/// A moment of `CLOCK_MONOTONIC`, in nanoseconds since boot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline(i64);
+
+impl Deadline {
+    /// The moment that is a relative `timespec` from now, as futex(2) reckons it.
+    ///
+    /// `addr` is that of a `struct __kernel_timespec` in user memory. A moment beyond the end of
+    /// the clock (the year 2262) becomes that end.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it cannot be read, `EINVAL` if it is negative or has too many nanoseconds.
+    pub(crate) fn after_user_timespec(addr: usize) -> Result<Self> {
+        const NSEC_PER_SEC: i64 = 1_000_000_000;
+        let mut ts = bindings::timespec64 {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+
+        // SAFETY: `ts` is valid for writing, and `get_timespec64` checks the user's address.
+        let ret = unsafe {
+            bindings::get_timespec64(&mut ts, core::ptr::without_provenance::<_>(addr))
+        };
+        kernel::error::to_result(ret)?;
+
+        if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&ts.tv_nsec) {
+            return Err(EINVAL);
+        }
+        let relative = ts
+            .tv_sec
+            .saturating_mul(NSEC_PER_SEC)
+            .saturating_add(ts.tv_nsec);
+
+        // SAFETY: Both may be called from any context; the sum saturates.
+        Ok(Self(unsafe {
+            bindings::ktime_add_safe(bindings::ktime_get(), relative)
+        }))
+    }
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// The condition holds.
+    Done,
+    /// A signal is pending.
+    Interrupted,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Sleeps until `done()` holds, a signal is pending, or `deadline` passes.
+///
+/// The task is in state S meanwhile, and freezable. Whoever makes `done()` true must wake it
+/// afterwards; `done` must not sleep or take sleeping locks. Must not be called in atomic context.
+pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -> Sleep {
+    let result = loop {
+        // The full barrier in here pairs with the one in wake_up_process(): either the waker sees
+        // the new state, or `done` sees what the waker did.
+        //
+        // SAFETY: The state is set back to running below.
+        unsafe {
+            afutex::afutex_set_current_state(bindings::TASK_INTERRUPTIBLE | bindings::TASK_FREEZABLE)
+        };
+
+        if done() {
+            break Sleep::Done;
+        }
+        if kernel::current!().signal_pending() {
+            break Sleep::Interrupted;
+        }
+
+        match deadline {
+            // SAFETY: We may sleep, by the contract of this function.
+            None => unsafe { bindings::schedule() },
+            Some(Deadline(mut expires)) => {
+                // SAFETY: `expires` is valid for the call, and we may sleep.
+                let ret = unsafe {
+                    bindings::schedule_hrtimeout_range_clock(
+                        &mut expires,
+                        afutex::afutex_timer_slack(),
+                        bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+                        bindings::CLOCK_MONOTONIC as i32,
+                    )
+                };
+                if ret == 0 {
+                    break if done() {
+                        Sleep::Done
+                    } else {
+                        Sleep::TimedOut
+                    };
+                }
+            }
+        }
+    };
+
+    // SAFETY: A running task is running.
+    unsafe { afutex::afutex_set_running() };
+    result
+}
+
+/// Whether the current task has been killed, so that retrying anything is in vain.
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: Reads flags of the current task.
+    unsafe { afutex::afutex_fatal_signal_pending() }
+}
+
+/// Whether the current task may look into other tasks (`CAP_SYS_PTRACE`).
+pub(crate) fn may_ptrace() -> bool {
+    // SAFETY: `capable` may be called from any task.
+    unsafe { bindings::capable(bindings::CAP_SYS_PTRACE as i32) }
+}
+
+/// The number of CPUs that this machine may ever have.
+pub(crate) fn possible_cpus() -> usize {
+    // SAFETY: Reads a mask that does not change after boot.
+    unsafe { afutex::afutex_num_possible_cpus() as usize }
+}
+
+/// 64 random bits.
+pub(crate) fn random_u64() -> u64 {
+    // SAFETY: May be called from any context.
+    unsafe { bindings::get_random_u64() }
+}
