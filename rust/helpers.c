@@ -3,6 +3,7 @@
 #include <linux/cpumask.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/fs_context.h>
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
@@ -154,4 +155,10 @@ unsigned int afutex_num_possible_cpus(void)
 bool afutex_valid_signal(unsigned long sig)
 {
 	return valid_signal(sig);
+}
+
+/* Whether the kernel mounts for itself, and not for a user. */
+bool afutex_fs_context_is_internal(struct fs_context *fc)
+{
+	return fc->sb_flags & SB_KERNMOUNT;
 }

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 struct file;
+struct fs_context;
 struct page;
 struct user_struct;
 
@@ -41,5 +42,6 @@ int afutex_file_async_on(struct file *file, int signum);
 void afutex_file_set_nowait(struct file *file);
 unsigned int afutex_num_possible_cpus(void);
 bool afutex_valid_signal(unsigned long sig);
+bool afutex_fs_context_is_internal(struct fs_context *fc);
 
 #endif /* _AFUTEX_HELPERS_H */

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 ///
 /// `user` is a counted reference, and `pages` are charged to it.
 pub(crate) struct LockedPages {
-    user: NonNull<bindings::user_struct>,
+    user: NonNull<kernel::bindings::user_struct>,
     pages: usize,
 }
 

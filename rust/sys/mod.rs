@@ -10,6 +10,7 @@ pub(crate) mod locked_vm;
 pub(crate) mod misc_device;
 pub(crate) mod page;
 pub(crate) mod poll;
+pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;
 pub(crate) mod roaming;
 pub(crate) mod sigio;

@@ -30,7 +30,7 @@ pub(crate) enum Backing {
 ///
 /// `page` is a page to which this owns a reference.
 pub(crate) struct PageRef {
-    page: NonNull<bindings::page>,
+    page: NonNull<kernel::bindings::page>,
 }
 
 impl PageRef {
@@ -83,7 +83,7 @@ impl Drop for PageRef {
 ///
 /// `page` is a page on which this owns one pin.
 pub(crate) struct PinnedPage {
-    page: NonNull<bindings::page>,
+    page: NonNull<kernel::bindings::page>,
     _charge: Option<LockedPages>,
 }
 
@@ -107,7 +107,7 @@ impl PinnedPage {
             // A mapping with PROT_WRITE alone has no read permission of its own, though the
             // hardware lets it be read.
             if err == EFAULT {
-                Self::pin_flags(addr, bindings::FOLL_WRITE)
+                Self::pin_flags(addr, kernel::bindings::FOLL_WRITE)
             } else {
                 Err(err)
             }
@@ -128,7 +128,7 @@ impl PinnedPage {
             kernel::bindings::pin_user_pages_fast(
                 addr & PAGE_MASK,
                 1,
-                flags | bindings::FOLL_LONGTERM,
+                flags | kernel::bindings::FOLL_LONGTERM,
                 &mut page,
             )
         };
@@ -170,7 +170,7 @@ impl Drop for PinnedPage {
 }
 
 /// Turns the result of a request for one page into that page or an error.
-fn one_page(got: i32, page: *mut bindings::page) -> Result<NonNull<bindings::page>> {
+fn one_page(got: i32, page: *mut kernel::bindings::page) -> Result<NonNull<kernel::bindings::page>> {
     kernel::error::to_result(got)?;
     // Nothing got and no error happens for an address that wraps around.
     if got != 1 {
@@ -184,7 +184,7 @@ fn one_page(got: i32, page: *mut bindings::page) -> Result<NonNull<bindings::pag
 /// # Safety
 ///
 /// The caller must hold a reference to `page`.
-unsafe fn backing(page: NonNull<bindings::page>) -> Backing {
+unsafe fn backing(page: NonNull<kernel::bindings::page>) -> Backing {
     // SAFETY: The page is valid by the safety requirements, so its folio is too.
     let anonymous = unsafe {
         bindings::afutex_page_is_anon(page.as_ptr()) || bindings::afutex_page_is_zero(page.as_ptr())

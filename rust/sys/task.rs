@@ -32,13 +32,13 @@ impl Deadline {
         };
         kernel::error::to_result(ret)?;
 
-        if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&ts.tv_nsec) {
+        if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&(ts.tv_nsec as i64)) {
             return Err(EINVAL);
         }
         let relative = ts
             .tv_sec
             .saturating_mul(NSEC_PER_SEC)
-            .saturating_add(ts.tv_nsec);
+            .saturating_add(ts.tv_nsec as i64);
 
         // SAFETY: Both may be called from any context; the sum saturates.
         Ok(Self(unsafe {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! afutex: futex words behind file descriptors.
+//!
+//! `/dev/afutex` does what futex(2) does, in a wait domain of its own, and gives out file
+//! descriptors that become readable when a futex word is woken.
+//!
+//! Two storeys. `sys` wraps what the `kernel` crate lacks, and has all that is unsafe. `futex` is
+//! the futex itself; data's way through it is ioctl (`call`), operation (`wait`, `wake`, `fd`),
+//! `key`, `table`, `entry`, and the notification in `wake`.
+//!
+//! The ABI is stated in `include/uapi/linux/afutex.h` and documented in
+//! `Documentation/afutex.rst`; the design is in `Documentation/design.rst`.
+
+mod futex;
+mod sys;
+
+use futex::call::Device;
+use futex::stats::Stats;
+use futex::Futexes;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use sys::misc_device::Registration;
+
+module! {
+    type: Afutex,
+    name: "afutex",
+    authors: ["The afutex authors"],
+    description: "Futex words behind file descriptors",
+    license: "GPL",
+}
+
+/// The loaded module.
+#[pin_data]
+struct Afutex {
+    // Fields are dropped in this order: no new opens, then no readers of the statistics.
+    #[pin]
+    _device: Registration<Device>,
+    #[pin]
+    _stats: Stats,
+}
+
+impl kernel::InPlaceModule for Afutex {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let futexes = Arc::pin_init(Futexes::new()?, GFP_KERNEL)?;
+
+            Ok(try_pin_init!(Self {
+                _stats <- Stats::new(futexes.clone()),
+                // Last: from here on the device can be opened.
+                _device <- Registration::new(futexes),
+            }? Error))
+        })
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The futex: keys, the table, entries, and the operations on them.
+
+#![deny(unsafe_code)]
+
+pub(crate) mod call;
+pub(crate) mod entry;
+pub(crate) mod fd;
+pub(crate) mod key;
+pub(crate) mod stats;
+pub(crate) mod table;
+pub(crate) mod wait;
+pub(crate) mod wake;
+
+use crate::sys::bindings;
+use crate::sys::pseudo_fs::{
+    PseudoFs,
+    PseudoFsType, //
+};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use table::Table;
+
+/// `futexfs`, where the file descriptors live.
+pub(crate) struct FutexFs;
+
+impl PseudoFsType for FutexFs {
+    const NAME: &'static CStr = c"futexfs";
+    const MAGIC: usize = bindings::AFUTEX_FS_MAGIC as usize;
+    const LINK: &'static [u8] = b"futexfs:[futex]\0";
+}
+
+/// One wait domain: everything that its futexes share.
+#[pin_data]
+pub(crate) struct Futexes {
+    /// Who waits.
+    pub(crate) table: Table,
+    /// Where their file descriptors live.
+    pub(crate) fs: Arc<PseudoFs<FutexFs>>,
+}
+
+impl Futexes {
+    /// Creates an initialiser for a domain in which nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
+    pub(crate) fn new() -> Result<impl PinInit<Self>> {
+        let table = Table::new()?;
+        let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
+
+        Ok(pin_init!(Self { table, fs }))
+    }
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The futex table: buckets of keys, keys of entries.
+//!
+//! # Locks
+//!
+//! A bucket's `chain` lock protects its list of keys, the list of entries of each key on it, and
+//! the seat of each of those entries. It is a leaf: nothing else is locked under it, but for the
+//! other bucket's of a requeue, the one at the lower address first. Under it
+//!
+//! - user memory is read with page faults off, never written, never faulted in;
+//! - nothing is allocated;
+//! - no reference is dropped that may be the last to a key, a task or a file: what was taken off
+//!   is carried out of the lock, and notified and dropped there.
+//!
+//! # Nobody misses a wake
+//!
+//! A waker that finds a bucket without waiters takes no lock. That is safe since a waiter counts
+//! itself before it looks at the word, and a waker changes the word before it looks at the count:
+//!
+//! ```text
+//!   waiter                                waker
+//!
+//!   enqueue()                             *word = new;          (in user space)
+//!     waiters += 1;         (A)           wake()
+//!     smp_mb;               (implied)       smp_mb;
+//!     lock(chain);                          if waiters == 0     (C)
+//!     if *word != expected  (B)                 return 0;
+//!         unlock; waiters -= 1;             lock(chain);
+//!         return EAGAIN;                    take the entries off
+//!     queue the entry;                      unlock(chain);
+//!     unlock(chain);                        notify them
+//!   sleep until the seat is gone
+//! ```
+//!
+//! With a full barrier on both sides, B sees the new word or C sees the count. In the first case
+//! the waiter does not wait. In the second the waker takes the lock: if it does so after the waiter
+//! it finds the entry; if before, its unlock orders the store to the word before the waiter's B,
+//! which then sees it. This is the pattern of store buffering, and the argument of
+//! `kernel/futex/waitwake.c`.
+//!
+//! The count comes down after the entry is off its list, by who took it off.
+//!
+//! # No waker starves a waiter, no waiter a waker
+//!
+//! Each bucket numbers its entries as they come. A waker notes the number that is next when it
+//! first holds the lock, and leaves entries from there on alone. It drops the lock after every
+//! [`Batch::CAPACITY`] entries, to notify them.
+
+use super::entry::{
+    Entry,
+    Seat,
+    Target, //
+};
+use super::key::{
+    Key,
+    KeyId, //
+};
+use super::wake::Batch;
+use crate::sys::roaming::Home;
+use crate::sys::task;
+use kernel::list::{
+    List,
+    ListArc, //
+};
+use kernel::new_spinlock;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Full,
+    Relaxed, //
+};
+use kernel::sync::barrier::smp_mb;
+use kernel::sync::{
+    Arc,
+    SpinLock, //
+};
+
+/// What a bucket's lock protects.
+pub(crate) struct Chain {
+    /// The keys that have entries.
+    keys: List<Key>,
+    /// The number for the next entry.
+    ticket: u64,
+}
+
+impl Home for Chain {}
+
+impl Chain {
+    /// The key of that identity, if anybody waits on it.
+    fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.keys
+            .iter()
+            .find(|key| key.id() == id)
+            .map(|key| key.into())
+    }
+
+    /// Takes `key`, which must be of this bucket, off the list if nobody waits on it any more.
+    fn prune(&mut self, key: &Key) {
+        if key.entries.access(self).is_empty() {
+            // SAFETY: Keys are only ever put on the list of their own bucket, which is this one.
+            #[expect(unsafe_code)]
+            unsafe {
+                self.keys.remove(key)
+            };
+        }
+    }
+
+    /// Takes `entry` off the table, if it is queued in this bucket.
+    ///
+    /// The caller must hold a reference to it, and keep the seat until the lock is dropped.
+    fn remove(&mut self, entry: &Entry) -> Option<Seat> {
+        let seat = entry.seat.evict(self)?;
+
+        // SAFETY: By the type invariants of `Entry`, one with a seat is on the list of its key,
+        // and `evict` has shown that the seat is of this bucket.
+        #[expect(unsafe_code)]
+        unsafe {
+            seat.key.entries.access_mut(self).remove(entry)
+        };
+        self.prune(&seat.key);
+        Some(seat)
+    }
+
+    /// Takes up to `want` entries that wait on `id` and are older than `limit`, as many as `batch`
+    /// has room for. Returns whether there may be more.
+    fn take(&mut self, id: &KeyId, want: u32, limit: u64, batch: &mut Batch) -> bool {
+        let Some(key) = self.find(id) else {
+            return false;
+        };
+
+        let mut left = want;
+        let more = loop {
+            if left == 0 {
+                break false;
+            }
+            if batch.is_full() {
+                break true;
+            }
+            let Some(entry) = key.entries.access_mut(self).pop_front() else {
+                break false;
+            };
+            match entry.seat.access(self) {
+                // Tickets wrap around, if only after centuries: compare distances.
+                Some(seat) if (seat.ticket.wrapping_sub(limit) as i64) < 0 => (),
+                _ => {
+                    key.entries.access_mut(self).push_front(entry);
+                    break false;
+                }
+            }
+            // The waiter, or the seat's own target, holds another reference to the entry.
+            if let Some(seat) = entry.seat.evict(self) {
+                batch.push(seat);
+                left -= 1;
+            }
+        };
+
+        self.prune(&key);
+        more
+    }
+}
+
+/// A bucket: one cache line.
+#[repr(align(64))]
+#[pin_data]
+struct Bucket {
+    /// How many wait in this bucket, or are about to.
+    waiters: Atomic<i32>,
+    #[pin]
+    chain: SpinLock<Chain>,
+}
+
+impl Bucket {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            waiters: Atomic::new(0),
+            chain <- new_spinlock!(
+                Chain {
+                    keys: List::new(),
+                    ticket: 0,
+                },
+                "afutex_bucket"
+            ),
+        }? Error)
+    }
+}
+
+#[cfg(not(CONFIG_LOCKDEP))]
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// The futex table.
+pub(crate) struct Table {
+    seed: [u64; 2],
+    /// A power of two of them.
+    buckets: Pin<KVBox<[Bucket]>>,
+}
+
+impl Table {
+    /// Makes a table with nobody in it: 256 buckets for each possible CPU, as futex(2) has.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        const BUCKETS_PER_CPU: usize = 256;
+
+        let count = task::possible_cpus()
+            .saturating_mul(BUCKETS_PER_CPU)
+            .checked_next_power_of_two()
+            .ok_or(ENOMEM)?;
+
+        Ok(Self {
+            seed: [task::random_u64(), task::random_u64()],
+            buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
+        })
+    }
+
+    fn index_of(&self, id: &KeyId) -> usize {
+        id.bucket(&self.seed, self.buckets.len().wrapping_sub(1))
+    }
+
+    /// The lock of the bucket that `id` belongs in.
+    pub(super) fn lock_of(&self, id: &KeyId) -> &SpinLock<Chain> {
+        &self.buckets[self.index_of(id)].chain
+    }
+
+    /// The number of buckets.
+    pub(crate) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Queues `entry`, which has no seat, behind all others that wait on the word of `key`, if
+    /// `admit` does not refuse.
+    ///
+    /// `admit` runs under the bucket's lock, after the point from which no wake is missed. `key`
+    /// is used if nobody waits on the word yet.
+    pub(crate) fn enqueue<E>(
+        &self,
+        key: ListArc<Key>,
+        entry: ListArc<Entry>,
+        target: Target,
+        admit: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let index = self.index_of(key.id());
+        let bucket = &self.buckets[index];
+
+        bucket.waiters.fetch_add(1, Full);
+        let mut guard = bucket.chain.lock();
+        if let Err(err) = admit() {
+            drop(guard);
+            bucket.waiters.fetch_sub(1, Relaxed);
+            return Err(err);
+        }
+
+        let chain = &mut *guard;
+        let (key, spare) = match chain.find(key.id()) {
+            Some(found) => (found, Some(key)),
+            None => {
+                let new = key.clone_arc();
+                chain.keys.push_back(key);
+                (new, None)
+            }
+        };
+
+        let seat = Seat {
+            key: key.clone(),
+            target,
+            ticket: chain.ticket,
+        };
+        chain.ticket = chain.ticket.wrapping_add(1);
+        entry.bucket.store(index, Relaxed);
+        let refused = entry.seat.settle(chain, seat);
+        // INVARIANT: The entry has a seat, is on the key's list, and the key is on the bucket's.
+        key.entries.access_mut(chain).push_back(entry);
+        drop(guard);
+
+        // An entry in a `ListArc` has no seat.
+        debug_assert!(refused.is_ok());
+        drop((refused, spare));
+        Ok(())
+    }
+
+    /// Takes `entry` off the table. `None` if it has been woken, or was never queued.
+    pub(crate) fn dequeue(&self, entry: &Entry) -> Option<Seat> {
+        while entry.is_queued() {
+            let bucket = &self.buckets[entry.bucket.load(Relaxed)];
+            let mut guard = bucket.chain.lock();
+            let seat = guard.remove(entry);
+            drop(guard);
+
+            if seat.is_some() {
+                bucket.waiters.fetch_sub(1, Relaxed);
+                return seat;
+            }
+        }
+        None
+    }
+
+    /// Wakes up to `count` of those who wait on `id`, in the order in which they came.
+    ///
+    /// Those who come after it began are left alone. Returns how many were woken.
+    pub(crate) fn wake(&self, id: &KeyId, count: u32) -> u32 {
+        let bucket = &self.buckets[self.index_of(id)];
+
+        smp_mb(Full);
+        if bucket.waiters.load(Relaxed) == 0 {
+            return 0;
+        }
+
+        let mut woken = 0;
+        let mut limit = None;
+        loop {
+            let mut batch = Batch::new();
+            let mut chain = bucket.chain.lock();
+            let limit = *limit.get_or_insert(chain.ticket);
+            let more = chain.take(id, count.saturating_sub(woken), limit, &mut batch);
+            drop(chain);
+
+            bucket.waiters.fetch_sub(batch.len() as i32, Relaxed);
+            woken = woken.saturating_add(batch.len() as u32);
+            batch.notify();
+            if !more {
+                return woken;
+            }
+        }
+    }
+
+    /// Counts keys and entries, for the statistics.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+
+        for bucket in self.buckets.iter() {
+            let chain = bucket.chain.lock();
+            for key in chain.keys.iter() {
+                census.keys += 1;
+                census.entries += key.entries.access(&chain).iter().count();
+            }
+            drop(chain);
+            census.waiters += i64::from(bucket.waiters.load(Relaxed));
+        }
+        census
+    }
+}
+
+/// How full a table is.
+#[derive(Default)]
+pub(crate) struct Census {
+    /// Words that are waited on.
+    pub(crate) keys: usize,
+    /// Entries that are queued.
+    pub(crate) entries: usize,
+    /// The sum of the buckets' counts of waiters.
+    pub(crate) waiters: i64,
+}
