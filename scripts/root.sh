@@ -5,11 +5,11 @@
 # To be sourced after lib.sh.
 
 PACKAGES=(
-	bc bindgen bison build-essential busybox-static ca-certificates
-	clang-19 cpio flex gcc-multilib git kmod libcap-ng-dev libclang-19-dev
-	libelf-dev libssl-dev liburing-dev lld-19 llvm-19 pahole perl python3
-	qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt shellcheck
-	xz-utils
+	bc bindgen bison build-essential busybox-static ca-certificates clang-19
+	cpio e2fsprogs flex gcc-multilib kmod libclang-19-dev libelf-dev
+	libssl-dev liburing-dev lld-19 llvm-19 pahole perl python3
+	python3-docutils qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt
+	shellcheck xz-utils
 )
 
 root_is_host() {

@@ -15,6 +15,7 @@ pub(crate) mod wake;
 
 use crate::sys::bindings;
 use crate::sys::pseudo_fs::{
+    FsType,
     PseudoFs,
     PseudoFsType, //
 };
@@ -29,6 +30,12 @@ impl PseudoFsType for FutexFs {
     const NAME: &'static CStr = c"futexfs";
     const MAGIC: usize = bindings::AFUTEX_FS_MAGIC as usize;
     const LINK: &'static [u8] = b"futexfs:[futex]\0";
+
+    fn fs_type() -> &'static FsType<Self> {
+        static FS_TYPE: FsType<FutexFs> = FsType::new();
+
+        &FS_TYPE
+    }
 }
 
 /// One wait domain: everything that its futexes share.

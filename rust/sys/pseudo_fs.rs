@@ -48,24 +48,49 @@ pub(crate) trait PseudoFsType: Sized + 'static {
     const MAGIC: usize;
     /// What the link in `/proc/PID/fd` of each of its files reads, with a final NUL.
     const LINK: &'static [u8];
+
+    /// Its `file_system_type`: always the same `static`, made by [`FsType::new`].
+    fn fs_type() -> &'static FsType<Self>;
+}
+
+/// A `struct file_system_type`. It holds lock classes, which have to be static.
+pub(crate) struct FsType<T> {
+    inner: Opaque<bindings::file_system_type>,
+    _type: PhantomData<fn() -> T>,
+}
+
+// SAFETY: It is only used by the VFS, under its locks.
+unsafe impl<T> Sync for FsType<T> {}
+
+impl<T: PseudoFsType> FsType<T> {
+    /// Makes one that is not registered.
+    pub(crate) const fn new() -> Self {
+        let mut fs_type: bindings::file_system_type = pin_init::zeroed();
+
+        fs_type.owner = this_module::<crate::LocalModule>().as_ptr();
+        fs_type.name = kernel::str::as_char_ptr_in_const_context(T::NAME);
+        fs_type.init_fs_context = Some(PseudoFs::<T>::init_fs_context);
+        fs_type.kill_sb = Some(bindings::kill_anon_super);
+        Self {
+            inner: Opaque::new(fs_type),
+            _type: PhantomData,
+        }
+    }
 }
 
 /// A registered pseudo-filesystem; unregistered on drop.
 ///
 /// # Invariants
 ///
-/// - `fs_type` is registered.
-/// - `mount` and `mount_count` are only used by `simple_pin_fs` and `simple_release_fs`, and
-///   `mount` is the internal mount whenever the count is not 0.
-#[pin_data(PinnedDrop)]
+/// `mount` and `mount_count` are only used by `simple_pin_fs` and `simple_release_fs`, and
+/// `mount` is the internal mount whenever the count is not 0.
+#[pin_data]
 pub(crate) struct PseudoFs<T: PseudoFsType> {
     #[pin]
     mount: Opaque<*mut bindings::vfsmount>,
     #[pin]
     mount_count: Opaque<c_int>,
-    #[pin]
-    fs_type: Opaque<bindings::file_system_type>,
-    _type: PhantomData<fn() -> T>,
+    _registered: Registered<T>,
 }
 
 // SAFETY: The fields are used under the locks of the VFS only.
@@ -88,21 +113,7 @@ impl<T: PseudoFsType> PseudoFs<T> {
         try_pin_init!(Self {
             mount: Opaque::new(ptr::null_mut()),
             mount_count: Opaque::new(0),
-            _type: PhantomData,
-            fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
-                let mut fs_type: bindings::file_system_type = pin_init::zeroed();
-                fs_type.owner = this_module::<crate::LocalModule>().as_ptr();
-                fs_type.name = T::NAME.as_char_ptr();
-                fs_type.init_fs_context = Some(Self::init_fs_context);
-                fs_type.kill_sb = Some(bindings::kill_anon_super);
-
-                // SAFETY: The slot is valid for writing, and pinned until `drop` unregisters it.
-                // INVARIANT: On success, it is registered.
-                to_result(unsafe {
-                    slot.write(fs_type);
-                    bindings::register_filesystem(slot)
-                })
-            }),
+            _registered: Registered::new()?,
         })
     }
 
@@ -112,11 +123,11 @@ impl<T: PseudoFsType> PseudoFs<T> {
     ///
     /// `ENOMEM`.
     pub(crate) fn mount(self: &Arc<Self>) -> Result<Mount<T>> {
-        // SAFETY: `fs_type` is registered, and the other two are initialised and used by this
+        // SAFETY: The type is registered, and the other two are initialised and used by this
         // pair of functions only.
         to_result(unsafe {
             bindings::simple_pin_fs(
-                self.fs_type.get(),
+                T::fs_type().inner.get(),
                 self.mount.get(),
                 self.mount_count.get(),
             )
@@ -185,11 +196,26 @@ impl<T: PseudoFsType> PseudoFs<T> {
     }
 }
 
-#[pinned_drop]
-impl<T: PseudoFsType> PinnedDrop for PseudoFs<T> {
-    fn drop(self: Pin<&mut Self>) {
+/// The registration of `T::fs_type()`.
+///
+/// # Invariants
+///
+/// It is registered, by this.
+struct Registered<T: PseudoFsType>(PhantomData<fn() -> T>);
+
+impl<T: PseudoFsType> Registered<T> {
+    fn new() -> Result<Self> {
+        // SAFETY: The type is static and set up. It is refused if it is registered already.
+        to_result(unsafe { bindings::register_filesystem(T::fs_type().inner.get()) })?;
+        // INVARIANT: Just registered.
+        Ok(Self(PhantomData))
+    }
+}
+
+impl<T: PseudoFsType> Drop for Registered<T> {
+    fn drop(&mut self) {
         // SAFETY: By the type invariants it is registered. It fails only if it were not.
-        unsafe { bindings::unregister_filesystem(self.fs_type.get()) };
+        unsafe { bindings::unregister_filesystem(T::fs_type().inner.get()) };
     }
 }
 
