@@ -134,7 +134,7 @@ TEST_F(call, private_wake_of_an_unmapped_word_finds_nobody)
 TEST_F(call, kernel_addresses_are_EFAULT)
 {
 	static const uint64_t addrs[] = {
-		0xffffffff81000000ULL, 0xffff888000000000ULL, 0x800000000000ULL, -8ULL,
+		0xffffffff81000000ULL, 0xffff888000000000ULL, 1ULL << 63, -8ULL,
 	};
 
 	for (size_t i = 0; i < sizeof(addrs) / sizeof(addrs[0]); i++) {
