@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every allocation fails once: each call gives an error or succeeds, and whatever
+ * it was, nothing stays behind. Needs a kernel with CONFIG_FAILSLAB.
+ */
+#include "memory.h"
+
+FIXTURE(fault)
+{
+	int dev, file, fail_nth;
+	word_t *word;
+};
+
+FIXTURE_VARIANT(fault)
+{
+	int scope;
+	enum memory memory;
+};
+
+FIXTURE_VARIANT_ADD(fault, private) { PRIVATE, ANON_PRIVATE };
+FIXTURE_VARIANT_ADD(fault, shared) { SHARED, ANON_PRIVATE };
+FIXTURE_VARIANT_ADD(fault, file) { SHARED, MEMFD };
+
+FIXTURE_SETUP(fault)
+{
+	self->dev = afutex_open();
+	ASSERT_GE(self->dev, 0);
+	self->word = memory_map(variant->memory, &self->file);
+	ASSERT_TRUE(self->word != NULL);
+	*self->word = 0;
+	self->fail_nth = open("/proc/self/fail-nth", O_RDWR);
+	if (self->fail_nth < 0)
+		SKIP(return, "needs CONFIG_FAULT_INJECTION: run make check-debug");
+	write_string("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+	write_string("/sys/kernel/debug/failslab/verbose", "0");
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	close(self->fail_nth);
+	close(self->dev);
+	ASSERT_IDLE();
+}
+
+/* Makes the nth allocation from here on fail. */
+static void fail(int file, int n)
+{
+	char buf[16];
+
+	snprintf(buf, sizeof(buf), "%d", n);
+	if (pwrite(file, buf, strlen(buf), 0) < 0)
+		perror("fail-nth");
+}
+
+/* Whether that failure is still to come. */
+static bool failure_left(int file)
+{
+	char buf[16] = "";
+
+	return pread(file, buf, sizeof(buf) - 1, 0) > 0 && atoi(buf) > 0;
+}
+
+/*
+ * Runs call with its first, second, ... allocation failing until none is left to
+ * fail, and check after each. At least one failed, or nothing was tested.
+ */
+#define EACH_FAILURE(call, check) do {						\
+	int __n, __failed = 0;							\
+	for (__n = 1; __n < 200; __n++) {					\
+		bool __left;							\
+		fail(self->fail_nth, __n);					\
+		int ret = (call), err = errno;					\
+		__left = failure_left(self->fail_nth);				\
+		fail(self->fail_nth, 0);					\
+		if (ret < 0) {							\
+			EXPECT_EQ(ENOMEM, err);					\
+			__failed++;						\
+		}								\
+		check;								\
+		if (__left)							\
+			break;							\
+	}									\
+	EXPECT_LT(__n, 200);							\
+	EXPECT_GT(__failed, 0);							\
+} while (0)
+
+TEST_F(fault, open_device)
+{
+	EACH_FAILURE(afutex_open(), if (ret >= 0) close(ret));
+}
+
+TEST_F(fault, futex_fd)
+{
+	EACH_FAILURE(do_fd(self->dev, self->word, variant->scope, 0), ({
+		if (ret >= 0) {
+			EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
+			EXPECT_EQ(READABLE, poll_ms(ret, 0));
+			close(ret);
+		}
+		EXPECT_EQ(0, counter("queued"));
+		EXPECT_EQ(0, counter("pinned"));
+	}));
+}
+
+TEST_F(fault, futex_fd_with_signal)
+{
+	EACH_FAILURE(do_fd(self->dev, self->word, variant->scope, SIGURG), ({
+		if (ret >= 0)
+			close(ret);
+		EXPECT_TRUE(counter_becomes("queued", 0));
+		EXPECT_EQ(0, counter("pinned"));
+	}));
+}
+
+static int wait_briefly(int dev, word_t *word, int scope)
+{
+	int ret = do_wait_ms(dev, word, scope, 0, 1);
+
+	return ret < 0 && errno == ETIMEDOUT ? 0 : ret;
+}
+
+TEST_F(fault, futex_wait)
+{
+	EACH_FAILURE(wait_briefly(self->dev, self->word, variant->scope), ({
+		EXPECT_EQ(0, counter("queued"));
+		EXPECT_EQ(0, counter("pinned"));
+	}));
+}
+
+/* A wake allocates nothing. */
+TEST_F(fault, futex_wake)
+{
+	int fd = do_fd(self->dev, self->word, variant->scope, 0);
+
+	ASSERT_GE(fd, 0);
+	fail(self->fail_nth, 1);
+	EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
+	EXPECT_TRUE(failure_left(self->fail_nth));
+	fail(self->fail_nth, 0);
+	close(fd);
+}
+
+TEST_HARNESS_MAIN
