@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people; Kbuild is for the kernel. The scripts make whatever is missing: a
+# Debian 13 to build in, the kernels, the module, the tests. See "make help".
+
+SHELL := /bin/bash
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make demo          build, boot the stock Debian kernel, run the demo on it
+demo:
+	@scripts/demo ring
+
+## make check         every test on the stock kernel, then on the debug kernel
+check:
+	@scripts/check-all
+
+## make check-stock   the tests on the stock kernel;  TESTS="wait wake" for some
+check-stock:
+	@scripts/check stock $(TESTS)
+
+## make check-debug   the tests on the debug kernel, and KUnit; TESTS= as above
+check-debug:
+	@scripts/check debug $(TESTS)
+
+## make shell         a shell in a guest with the module loaded; KERNEL=debug
+shell:
+	@scripts/vm --kernel $(or $(KERNEL),stock) --shell
+
+## make module        build/stock/afutex.ko; KERNEL=debug for the other
+module:
+	@scripts/build $(or $(KERNEL),stock)
+
+## make install       build for the running kernel (Debian 13 backports), install
+install:
+	@scripts/install
+
+## make style         rustfmt, clippy, checkpatch, shellcheck
+style:
+	@scripts/style
+
+## make doc           the documents and the crate's own, in build/doc
+doc:
+	@scripts/doc
+
+## make clean         remove build/; the cache stays (see README)
+clean:
+	rm -rf build
+
+.PHONY: help demo check check-stock check-debug shell module install style doc clean
