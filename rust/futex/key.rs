@@ -150,6 +150,9 @@ enum Holder {
         _pin: PinnedPage,
         _count: stats::Counted,
     },
+    /// KUnit's threads have no memory.
+    #[cfg(CONFIG_KUNIT)]
+    Nothing,
 }
 
 /// A futex word that is waited on.
@@ -202,6 +205,10 @@ impl Key {
             }
         };
 
+        Self::new(table, id, holder)
+    }
+
+    fn new(table: &Table, id: KeyId, holder: Holder) -> Result<ListArc<Self>> {
         ListArc::pin_init(
             try_pin_init!(Self {
                 links <- ListLinks::new(),
@@ -224,5 +231,80 @@ impl Key {
     /// The identity of the word.
     pub(crate) fn id(&self) -> &KeyId {
         &self.id
+    }
+}
+
+/// For tests: the word at `offset` of an object that there is not.
+#[cfg(CONFIG_KUNIT)]
+impl Key {
+    pub(super) fn of_nothing(table: &Table, offset: usize) -> Result<ListArc<Self>> {
+        Self::new(table, KeyId::of_nothing(offset), Holder::Nothing)
+    }
+}
+
+#[cfg(CONFIG_KUNIT)]
+impl KeyId {
+    pub(super) fn of_nothing(offset: usize) -> Self {
+        Self {
+            kind: Kind::Private,
+            object: 0x1000,
+            offset,
+        }
+    }
+}
+
+#[kunit_tests(afutex_key)]
+mod tests {
+    use super::*;
+
+    const SEED: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
+
+    fn id(kind: Kind, object: usize, offset: usize) -> KeyId {
+        KeyId {
+            kind,
+            object,
+            offset,
+        }
+    }
+
+    #[test]
+    fn identity_is_kind_object_and_offset() {
+        let this = id(Kind::Page, 64, 8);
+
+        assert!(this == id(Kind::Page, 64, 8));
+        assert!(this != id(Kind::Mm, 64, 8));
+        assert!(this != id(Kind::Page, 128, 8));
+        assert!(this != id(Kind::Page, 64, 9));
+    }
+
+    #[test]
+    fn bucket_depends_on_the_seed() {
+        let same = (0..1024usize)
+            .map(|n| id(Kind::Private, 0x1000, n * 4))
+            .filter(|id| id.bucket(&SEED, 1023) == id.bucket(&[1, 2], 1023))
+            .count();
+
+        assert!(same < 32);
+    }
+
+    /// Neighbouring words, as in an array of locks, do not crowd.
+    #[test]
+    fn words_spread_over_the_buckets() -> Result {
+        const BUCKETS: usize = 256;
+
+        for kind in [Kind::Private, Kind::Mm, Kind::Page] {
+            for step in [1, 4, 64, 4096] {
+                let mut load = KVec::from_elem(0u32, BUCKETS, GFP_KERNEL)?;
+
+                for n in 0..BUCKETS * 16 {
+                    let bucket = id(kind, 0xffff_8880_1234_5000, n * step).bucket(&SEED, BUCKETS - 1);
+                    load[bucket] += 1;
+                }
+                // 16 on average; by chance none has three times as many.
+                assert!(load.iter().all(|&n| n < 48));
+                assert!(load.iter().filter(|&&n| n == 0).count() < 8);
+            }
+        }
+        Ok(())
     }
 }

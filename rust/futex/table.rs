@@ -352,3 +352,149 @@ pub(crate) struct Census {
     /// The sum of the buckets' counts of waiters.
     pub(crate) waiters: i64,
 }
+
+#[kunit_tests(afutex_table)]
+mod tests {
+    use super::*;
+    use kernel::current;
+    use kernel::task::Task;
+
+    /// Queues one more that waits on the word at `offset`.
+    fn queue(table: &Table, offset: usize) -> Result<Arc<Entry>> {
+        let queued = Entry::new()?;
+        let entry = queued.clone_arc();
+        let task: &Task = current!();
+
+        table.enqueue(
+            Key::of_nothing(table, offset)?,
+            queued,
+            Target::Task(task.into()),
+            || Ok::<_, Error>(()),
+        )?;
+        Ok(entry)
+    }
+
+    fn is_empty(table: &Table) -> bool {
+        let census = table.census();
+        census.keys == 0 && census.entries == 0 && census.waiters == 0
+    }
+
+    #[test]
+    fn buckets_are_a_power_of_two() -> Result {
+        assert!(Table::new()?.buckets().is_power_of_two());
+        Ok(())
+    }
+
+    #[test]
+    fn nobody_waits() -> Result {
+        let table = Table::new()?;
+
+        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX), 0);
+        assert!(table.dequeue(&*Entry::new()?).is_none());
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    #[test]
+    fn refused_entry_leaves_nothing() -> Result {
+        let table = Table::new()?;
+        let task: &Task = current!();
+        let queued = Entry::new()?;
+        let entry = queued.clone_arc();
+        let key = Key::of_nothing(&table, 0)?;
+        let kept = key.clone_arc();
+
+        let ret = table.enqueue(key, queued, Target::Task(task.into()), || Err(EAGAIN));
+        assert_eq!(ret, Err(EAGAIN));
+        assert!(!entry.is_queued());
+        assert!(is_empty(&table));
+        // Ours are the last references.
+        assert!(Arc::into_unique_or_drop(kept).is_some());
+        assert!(Arc::into_unique_or_drop(entry).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn first_come_first_woken() -> Result {
+        let table = Table::new()?;
+        let mut entries = KVec::new();
+
+        for _ in 0..40 {
+            entries.push(queue(&table, 0)?, GFP_KERNEL)?;
+        }
+        assert_eq!(table.census().keys, 1);
+        assert_eq!(table.census().entries, 40);
+
+        // More than a batch holds.
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 23), 23);
+        for (i, entry) in entries.iter().enumerate() {
+            assert_eq!(entry.is_queued(), i >= 23);
+        }
+        assert_eq!(table.wake(&KeyId::of_nothing(4), u32::MAX), 0);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX), 17);
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    #[test]
+    fn count_of_zero_wakes_nobody() -> Result {
+        let table = Table::new()?;
+        let entry = queue(&table, 0)?;
+
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 0), 0);
+        assert!(entry.is_queued());
+        assert!(table.dequeue(&entry).is_some());
+        Ok(())
+    }
+
+    /// The life of an entry: queued, and then either woken or dequeued, once.
+    #[test]
+    fn seat_is_taken_once() -> Result {
+        let table = Table::new()?;
+        let woken = queue(&table, 0)?;
+        let dequeued = queue(&table, 0)?;
+
+        assert!(table.dequeue(&dequeued).is_some());
+        assert!(table.dequeue(&dequeued).is_none());
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 2), 1);
+        assert!(!woken.is_queued());
+        assert!(table.dequeue(&woken).is_none());
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    /// A key lives as long as somebody waits on it, and no longer.
+    #[test]
+    fn key_goes_with_its_last_entry() -> Result {
+        let table = Table::new()?;
+        let first = queue(&table, 0)?;
+        let second = queue(&table, 0)?;
+
+        drop(table.dequeue(&first));
+        assert_eq!(table.census().keys, 1);
+        let seat = table.dequeue(&second).ok_or(EINVAL)?;
+        assert_eq!(table.census().keys, 0);
+        assert!(Arc::into_unique_or_drop(seat.key).is_some());
+        Ok(())
+    }
+
+    /// More words than buckets, so that buckets are shared.
+    #[test]
+    fn words_of_one_bucket_are_apart() -> Result {
+        let table = Table::new()?;
+        let count = table.buckets() * 2;
+        let mut entries = KVVec::new();
+
+        for n in 0..count {
+            entries.push(queue(&table, n * 4)?, GFP_KERNEL)?;
+        }
+        assert_eq!(table.census().keys, count);
+        for (n, entry) in entries.iter().enumerate() {
+            assert!(entry.is_queued());
+            assert_eq!(table.wake(&KeyId::of_nothing(n * 4), u32::MAX), 1);
+            assert!(!entry.is_queued());
+        }
+        assert!(is_empty(&table));
+        Ok(())
+    }
+}
