@@ -28,19 +28,17 @@ initramfs_add() {
 	cp -aL "$1" "$TREE/$2"
 }
 
-# Adds the modules of Debian's kernel that the tests need, in order of loading.
+# Adds the module of Debian's kernel that the tests need, if it is one there.
 initramfs_kernel_modules() {
-	local path name
+	local path
 
 	[ "$KERNEL" = stock ] || return 0
-	for name in loop; do
-		path=$(find "$STOCK/pkg/usr/lib/modules/$RELEASE" -name "$name.ko*" | head -n 1)
-		[ -n "$path" ] || continue
-		case $path in
-		*.xz) xz -dc "$path" >"$TREE/lib/modules/$name.ko" ;;
-		*) cp "$path" "$TREE/lib/modules/$name.ko" ;;
-		esac
-	done
+	path=$(find "$STOCK/pkg/usr/lib/modules/$RELEASE" -name 'loop.ko*' | head -n 1)
+	case $path in
+	'') ;;
+	*.xz) xz -dc "$path" >"$TREE/lib/modules/loop.ko" ;;
+	*) cp "$path" "$TREE/lib/modules/" ;;
+	esac
 }
 
 # The absolute path of a program, which may be found in PATH.

@@ -27,8 +27,6 @@ kernel_resolve() {
 }
 
 kernel_ask() {
-	# The inner script's variables are its own.
-	# shellcheck disable=SC2016
 	in_root bash -euc '
 		flavour=$1 suite=$2
 		if [ "$(id -u)" -eq 0 ]; then apt-get -qq update; fi >&2
@@ -44,11 +42,10 @@ kernel_ask() {
 
 # Downloads packages of that version and unpacks them into a folder.
 kernel_unpack() {
-	local dir=$1 package
+	local dir=$1
 
 	shift
 	mkdir -p "$CACHE/debs" "$dir"
-	# shellcheck disable=SC2016
 	in_root bash -euc '
 		debs=$1 dir=$2 version=$3; shift 3
 		cd "$debs"
@@ -117,7 +114,7 @@ kernel_verify() {
 	ours=$(grep -ho 'EXPORT_SYMBOL_RUST_GPL([^)]*)' "$out"/rust/exports_*_generated.h |
 		sed -n 's/.*(\(_R.*\|rust_helper_.*\))/\1/p' | sort -u)
 	theirs=$(awk '$3 == "vmlinux" && $2 ~ /^(_R|rust_helper_)/ { print $2 }' "$headers/Module.symvers" | sort -u)
-	[ -n "$ours" ] && [ "$ours" = "$theirs" ] ||
+	[ "${ours:-none}" = "$theirs" ] ||
 		die "$(comm -3 <(echo "$ours") <(echo "$theirs") | wc -l) Rust symbols of the prepared source differ from those that $RELEASE exports: a module built here would corrupt it; remove $KDIR and run this again."
 	echo "$ours" >"$out/afutex-symbols"
 }

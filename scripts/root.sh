@@ -31,8 +31,6 @@ root_enter() {
 	local root=$1
 
 	shift
-	# The inner script's variables are its own.
-	# shellcheck disable=SC2016
 	unshare --mount --propagation private bash -euc '
 		root=$1 work=$2; shift 2
 		mount -t proc proc "$root/proc"

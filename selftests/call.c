@@ -76,14 +76,16 @@ TEST_F(call, unknown_commands_are_ENOSYS)
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
 		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, ops[i], 0, NULL));
-		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, ops[i] | PRIVATE, 0, NULL));
+		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, ops[i] | PRIVATE, 0,
+						 NULL));
 	}
 }
 
 TEST_F(call, unknown_flags_are_ENOSYS)
 {
 	for (unsigned int flag = 512; flag; flag <<= 1) {
-		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, FUTEX_WAKE | flag, 1, NULL));
+		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, FUTEX_WAKE | flag, 1,
+						 NULL));
 		EXPECT_ERRNO(ENOSYS, afutex_call(self->dev, &self->word, FUTEX_FD | flag, 0, NULL));
 	}
 }

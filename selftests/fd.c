@@ -31,7 +31,7 @@ FIXTURE_SETUP(fd)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	ASSERT_TRUE(self->word);
 	self->fd = do_fd(self->dev, self->word, variant->scope, 0);
 	ASSERT_GE(self->fd, 0);
 }
@@ -297,7 +297,8 @@ TEST_F(fd, exec_keeps_it)
 	if (!pid) {
 		char script[128];
 
-		snprintf(script, sizeof(script), "test \"$(readlink %s)\" = 'futexfs:[futex]'", path);
+		snprintf(script, sizeof(script),
+			 "test \"$(readlink %s)\" = 'futexfs:[futex]'", path);
 		execl("/bin/sh", "sh", "-c", script, NULL);
 		_exit(99);
 	}

@@ -23,7 +23,7 @@ FIXTURE_SETUP(lifetime)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	ASSERT_TRUE(self->word);
 }
 
 FIXTURE_TEARDOWN(lifetime)
@@ -58,7 +58,8 @@ TEST_F(lifetime, kill_takes_sleepers_and_descriptors)
 			s[i] = (struct sleeper) {
 				.dev = self->dev, .scope = variant->scope, .word = self->word,
 			};
-			if (sleeper_start(&s[i]) || do_fd(self->dev, self->word, variant->scope, 0) < 0)
+			if (sleeper_start(&s[i]) ||
+			    do_fd(self->dev, self->word, variant->scope, 0) < 0)
 				_exit(1);
 		}
 		pause();

@@ -23,7 +23,7 @@ FIXTURE_SETUP(race)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	ASSERT_TRUE(self->word);
 }
 
 FIXTURE_TEARDOWN(race)

@@ -25,7 +25,7 @@ FIXTURE_SETUP(wait)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	ASSERT_TRUE(self->word);
 }
 
 FIXTURE_TEARDOWN(wait)
@@ -222,7 +222,7 @@ TEST_F(wait, sleeper_can_be_frozen)
 		len = fd >= 0 ? read(fd, buf, sizeof(buf) - 1) : 0;
 		close(fd);
 		buf[len > 0 ? len : 0] = 0;
-		strstr(buf, "frozen 1") != NULL;
+		!!strstr(buf, "frozen 1");
 	})));
 	write_string("/tmp/cgroup/frozen/cgroup.freeze", "0");
 	kill(pid, SIGKILL);

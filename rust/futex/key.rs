@@ -209,11 +209,13 @@ impl Key {
     }
 
     fn new(table: &Table, id: KeyId, holder: Holder) -> Result<ListArc<Self>> {
+        let lock = table.lock_of(&id);
+
         ListArc::pin_init(
             try_pin_init!(Self {
                 links <- ListLinks::new(),
                 id,
-                entries: LockedBy::new(table.lock_of(&id), List::new()),
+                entries: LockedBy::new(lock, List::new()),
                 // INVARIANT: `holder` holds what `id` names; there are no entries, and the key is
                 // on no list.
                 _holder: holder,
@@ -297,7 +299,8 @@ mod tests {
                 let mut load = KVec::from_elem(0u32, BUCKETS, GFP_KERNEL)?;
 
                 for n in 0..BUCKETS * 16 {
-                    let bucket = id(kind, 0xffff_8880_1234_5000, n * step).bucket(&SEED, BUCKETS - 1);
+                    let bucket =
+                        id(kind, 0xffff_8880_1234_5000, n * step).bucket(&SEED, BUCKETS - 1);
                     load[bucket] += 1;
                 }
                 // 16 on average; by chance none has three times as many.

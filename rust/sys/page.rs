@@ -45,9 +45,8 @@ impl PageRef {
         let mut page = ptr::null_mut();
 
         // SAFETY: There is room for the one page that is asked for.
-        let got = unsafe {
-            kernel::bindings::get_user_pages_fast(addr & PAGE_MASK, 1, 0, &mut page)
-        };
+        let got =
+            unsafe { kernel::bindings::get_user_pages_fast(addr & PAGE_MASK, 1, 0, &mut page) };
         // INVARIANT: On success, the reference is ours.
         Ok(Self {
             page: one_page(got, page)?,
@@ -170,7 +169,10 @@ impl Drop for PinnedPage {
 }
 
 /// Turns the result of a request for one page into that page or an error.
-fn one_page(got: i32, page: *mut kernel::bindings::page) -> Result<NonNull<kernel::bindings::page>> {
+fn one_page(
+    got: i32,
+    page: *mut kernel::bindings::page,
+) -> Result<NonNull<kernel::bindings::page>> {
     kernel::error::to_result(got)?;
     // Nothing got and no error happens for an address that wraps around.
     if got != 1 {

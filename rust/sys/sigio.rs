@@ -43,9 +43,7 @@ impl FasyncList {
     pub(crate) fn update(&self, fd: i32, file: &File, on: bool) -> Result {
         // SAFETY: `file` is valid, and the list is only ever handed to `fasync_helper` and
         // `kill_fasync`.
-        to_result(unsafe {
-            bindings::fasync_helper(fd, file.as_ptr(), on.into(), self.list.get())
-        })
+        to_result(unsafe { bindings::fasync_helper(fd, file.as_ptr(), on.into(), self.list.get()) })
     }
 
     /// Signals that data may be read. May be called from any context that may take spinlocks.

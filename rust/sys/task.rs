@@ -27,9 +27,8 @@ impl Deadline {
         };
 
         // SAFETY: `ts` is valid for writing, and `get_timespec64` checks the user's address.
-        let ret = unsafe {
-            bindings::get_timespec64(&mut ts, core::ptr::without_provenance::<_>(addr))
-        };
+        let ret =
+            unsafe { bindings::get_timespec64(&mut ts, core::ptr::without_provenance::<_>(addr)) };
         kernel::error::to_result(ret)?;
 
         if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&(ts.tv_nsec as i64)) {
@@ -69,7 +68,9 @@ pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -
         //
         // SAFETY: The state is set back to running below.
         unsafe {
-            afutex::afutex_set_current_state(bindings::TASK_INTERRUPTIBLE | bindings::TASK_FREEZABLE)
+            afutex::afutex_set_current_state(
+                bindings::TASK_INTERRUPTIBLE | bindings::TASK_FREEZABLE,
+            )
         };
 
         if done() {
@@ -93,11 +94,7 @@ pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -
                     )
                 };
                 if ret == 0 {
-                    break if done() {
-                        Sleep::Done
-                    } else {
-                        Sleep::TimedOut
-                    };
+                    break if done() { Sleep::Done } else { Sleep::TimedOut };
                 }
             }
         }
