@@ -9,7 +9,11 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/signal.h>
+#include <linux/spinlock.h>
+#include <linux/time_namespace.h>
 #include <linux/uaccess.h>
+
+#include <asm/futex.h>
 
 #include "helpers.h"
 
@@ -18,21 +22,71 @@ bool afutex_access_ok(unsigned long addr, unsigned long size)
 	return access_ok((void __user *)addr, size);
 }
 
-/* get_user() of a naturally aligned word is one load on every architecture. */
-int afutex_get_user_u32(u32 *val, unsigned long addr)
+/* get_user() of a naturally aligned word is one load on every 64-bit architecture. */
+#define read_sized(get, val, addr, size) ({				\
+	int __ret;							\
+	switch (size) {							\
+	case 1: {							\
+		u8 __v = 0;						\
+		__ret = get(__v, (u8 __user *)(addr));			\
+		*(val) = __v;						\
+		break;							\
+	}								\
+	case 2: {							\
+		u16 __v = 0;						\
+		__ret = get(__v, (u16 __user *)(addr));			\
+		*(val) = __v;						\
+		break;							\
+	}								\
+	case 4: {							\
+		u32 __v = 0;						\
+		__ret = get(__v, (u32 __user *)(addr));			\
+		*(val) = __v;						\
+		break;							\
+	}								\
+	default:							\
+		__ret = get(*(val), (u64 __user *)(addr));		\
+	}								\
+	__ret; })
+
+int afutex_get_user(u64 *val, unsigned long addr, unsigned int size)
 {
-	return get_user(*val, (u32 __user *)addr);
+	return read_sized(get_user, val, addr, size);
 }
 
-int afutex_get_user_u32_nofault(u32 *val, unsigned long addr)
+int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size)
 {
 	int ret;
 
 	pagefault_disable();
-	ret = __get_user(*val, (u32 __user *)addr);
+	ret = read_sized(__get_user, val, addr, size);
 	pagefault_enable();
 
 	return ret;
+}
+
+int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr)
+{
+	int ret;
+
+	pagefault_disable();
+	ret = arch_futex_atomic_op_inuser(op, oparg, old, (u32 __user *)addr);
+	pagefault_enable();
+
+	return ret;
+}
+
+/* Makes a page present and writable, as a store would, without storing. */
+int afutex_fault_in_writeable(unsigned long addr)
+{
+	struct mm_struct *mm = current->mm;
+	int ret;
+
+	mmap_read_lock(mm);
+	ret = fixup_user_fault(mm, addr, FAULT_FLAG_WRITE, NULL);
+	mmap_read_unlock(mm);
+
+	return ret < 0 ? ret : 0;
 }
 
 void afutex_set_current_state(unsigned int state)
@@ -53,6 +107,17 @@ bool afutex_fatal_signal_pending(void)
 u64 afutex_timer_slack(void)
 {
 	return current->timer_slack_ns;
+}
+
+s64 afutex_monotonic_to_host(s64 time)
+{
+	return timens_ktime_to_host(CLOCK_MONOTONIC, time);
+}
+
+/* A second lock of a class, when there is an order among them. */
+void afutex_spin_lock_nested(spinlock_t *lock)
+{
+	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
 }
 
 void afutex_put_page(struct page *page)
@@ -150,6 +215,11 @@ void afutex_file_set_nowait(struct file *file)
 unsigned int afutex_num_possible_cpus(void)
 {
 	return num_possible_cpus();
+}
+
+bool afutex_kiocb_nowait(struct kiocb *kiocb)
+{
+	return (kiocb->ki_flags & IOCB_NOWAIT) || (kiocb->ki_filp->f_flags & O_NONBLOCK);
 }
 
 bool afutex_valid_signal(unsigned long sig)

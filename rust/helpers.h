@@ -6,23 +6,28 @@
 #ifndef _AFUTEX_HELPERS_H
 #define _AFUTEX_HELPERS_H
 
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 struct file;
 struct fs_context;
+struct kiocb;
 struct page;
 struct user_struct;
 
 /* User memory. */
 bool afutex_access_ok(unsigned long addr, unsigned long size);
-int afutex_get_user_u32(u32 *val, unsigned long addr);
-int afutex_get_user_u32_nofault(u32 *val, unsigned long addr);
+int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
+int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);
+int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr);
+int afutex_fault_in_writeable(unsigned long addr);
 
 /* The current task. */
 void afutex_set_current_state(unsigned int state);
 void afutex_set_running(void);
 bool afutex_fatal_signal_pending(void);
 u64 afutex_timer_slack(void);
+s64 afutex_monotonic_to_host(s64 time);
 
 /* Pages. */
 void afutex_put_page(struct page *page);
@@ -37,7 +42,11 @@ bool afutex_locked_vm_charge(struct user_struct *user, unsigned long pages,
 			     bool unlimited);
 void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
 
+/* Locks. */
+void afutex_spin_lock_nested(spinlock_t *lock);
+
 /* Files and machines. */
+bool afutex_kiocb_nowait(struct kiocb *kiocb);
 int afutex_file_async_on(struct file *file, int signum);
 void afutex_file_set_nowait(struct file *file);
 unsigned int afutex_num_possible_cpus(void);
