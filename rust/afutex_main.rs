@@ -6,8 +6,8 @@
 //! descriptors that become readable when a futex word is woken.
 //!
 //! Two storeys. `sys` wraps what the `kernel` crate lacks, and has all that is unsafe. `futex` is
-//! the futex itself; data's way through it is ioctl (`call`), operation (`wait`, `wake`, `fd`),
-//! `key`, `table`, `entry`, and the notification in `wake`.
+//! the futex itself; data's way through it is ioctl (`device`, `call`, `futex2`), operation (`wait`,
+//! `wake`, `requeue`, `fd`, `watch`), `key`, `table`, `entry`, and the notification in `wake`.
 //!
 //! The ABI is stated in `include/uapi/linux/afutex.h` and documented in
 //! `Documentation/afutex.rst`; the design is in `Documentation/design.rst`.
@@ -15,7 +15,7 @@
 mod futex;
 mod sys;
 
-use futex::call::Device;
+use futex::device::Device;
 use futex::stats::Stats;
 use futex::Futexes;
 use kernel::prelude::*;

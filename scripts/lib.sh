@@ -15,7 +15,7 @@ mkdir -p "$CACHE/log"
 # the command that mends it.
 die() {
 	echo "${0##*/}: $*" >&2
-	exit 1
+	exit "${DIE_STATUS:-1}"
 }
 
 # say SENTENCE: tells what happens. On stderr, so that stdout stays the result.

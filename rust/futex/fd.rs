@@ -12,6 +12,7 @@ use super::key::{
     Scope, //
 };
 use super::stats;
+use super::wake::ANY;
 use super::{
     FutexFs,
     Futexes, //
@@ -126,7 +127,7 @@ pub(crate) fn open(
 
     futexes
         .table
-        .enqueue(key, queued, Target::Fd(data), || Ok::<_, Error>(()))?;
+        .enqueue(key, queued, Target::Fd(data), ANY, || Ok::<_, Error>(()))?;
     reservation.fd_install(file);
     Ok(fd)
 }

@@ -5,13 +5,18 @@
 #![deny(unsafe_code)]
 
 pub(crate) mod call;
+pub(crate) mod device;
 pub(crate) mod entry;
 pub(crate) mod fd;
+pub(crate) mod futex2;
 pub(crate) mod key;
+pub(crate) mod requeue;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod wait;
+pub(crate) mod waitv;
 pub(crate) mod wake;
+pub(crate) mod watch;
 
 use crate::sys::bindings;
 use crate::sys::pseudo_fs::{

@@ -48,6 +48,7 @@
 //! [`Batch::CAPACITY`] entries, to notify them.
 
 use super::entry::{
+    After,
     Entry,
     Seat,
     Target, //
@@ -57,6 +58,10 @@ use super::key::{
     KeyId, //
 };
 use super::wake::Batch;
+use crate::sys::nested_lock::{
+    lock_pair,
+    Pair, //
+};
 use crate::sys::roaming::Home;
 use crate::sys::task;
 use kernel::list::{
@@ -88,7 +93,7 @@ impl Home for Chain {}
 
 impl Chain {
     /// The key of that identity, if anybody waits on it.
-    fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
+    pub(super) fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
         self.keys
             .iter()
             .find(|key| key.id() == id)
@@ -96,7 +101,7 @@ impl Chain {
     }
 
     /// Takes `key`, which must be of this bucket, off the list if nobody waits on it any more.
-    fn prune(&mut self, key: &Key) {
+    pub(super) fn prune(&mut self, key: &Key) {
         if key.entries.access(self).is_empty() {
             // SAFETY: Keys are only ever put on the list of their own bucket, which is this one.
             #[expect(unsafe_code)]
@@ -122,52 +127,117 @@ impl Chain {
         Some(seat)
     }
 
-    /// Takes up to `want` entries that wait on `id` and are older than `limit`, as many as `batch`
-    /// has room for. Returns whether there may be more.
-    fn take(&mut self, id: &KeyId, want: u32, limit: u64, batch: &mut Batch) -> bool {
+    /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
+    /// as many as `batch` has room for. Returns whether there may be more.
+    fn take(&mut self, id: &KeyId, want: u32, limit: u64, mask: u32, batch: &mut Batch) -> bool {
         let Some(key) = self.find(id) else {
             return false;
         };
-
-        let mut left = want;
-        let more = loop {
-            if left == 0 {
-                break false;
-            }
-            if batch.is_full() {
-                break true;
-            }
-            let Some(entry) = key.entries.access_mut(self).pop_front() else {
-                break false;
-            };
-            match entry.seat.access(self) {
-                // Tickets wrap around, if only after centuries: compare distances.
-                Some(seat) if (seat.ticket.wrapping_sub(limit) as i64) < 0 => (),
-                _ => {
-                    key.entries.access_mut(self).push_front(entry);
-                    break false;
-                }
-            }
-            // The waiter, or the seat's own target, holds another reference to the entry.
-            if let Some(seat) = entry.seat.evict(self) {
-                batch.push(seat);
-                left -= 1;
-            }
-        };
+        let more = self.take_from(&key, want, limit, mask, batch);
 
         self.prune(&key);
         more
+    }
+
+    /// As `take`, without taking the key off the list if nobody is left.
+    pub(super) fn take_from(
+        &mut self,
+        key: &Arc<Key>,
+        want: u32,
+        limit: u64,
+        mask: u32,
+        batch: &mut Batch,
+    ) -> bool {
+        let mut left = want;
+
+        loop {
+            if left == 0 {
+                return false;
+            }
+            if batch.room() == 0 {
+                return true;
+            }
+
+            // Those that the mask does not match are passed over, as futex(2) does.
+            let mut cursor = key.entries.access_mut(self).cursor_front();
+            let entry = loop {
+                let Some(next) = cursor.peek_next() else {
+                    return false;
+                };
+                // Numbers wrap around, if only after centuries: compare distances.
+                if next.ticket.load(Relaxed).wrapping_sub(limit) as i64 >= 0 {
+                    return false;
+                }
+                if next.mask.load(Relaxed) & mask != 0 {
+                    break next.remove();
+                }
+                cursor.move_next();
+            };
+
+            self.hit(key, entry, mask, batch);
+            left = left.wrapping_sub(1);
+        }
+    }
+
+    /// Wakes an entry that was just taken off the list of `key`.
+    fn hit(&mut self, key: &Arc<Key>, entry: ListArc<Entry>, mask: u32, batch: &mut Batch) {
+        let Some(seat) = entry.seat.access(self) else {
+            return;
+        };
+
+        match seat.target.hit(mask, key) {
+            After::Leave => {
+                // Whoever sees that the seat is gone may queue the entry again.
+                let entry = entry.into_arc();
+                // It is not the last reference: the waiter has one.
+                if let Some(seat) = entry.seat.evict(self) {
+                    batch.push_seat(seat);
+                }
+            }
+            After::Stay => {
+                batch.push_target(seat.target.clone());
+                entry.ticket.store(self.number(), Relaxed);
+                key.entries.access_mut(self).push_back(entry);
+            }
+        }
+    }
+
+    /// The number for the next entry.
+    pub(super) fn number(&mut self) -> u64 {
+        let number = self.ticket;
+
+        self.ticket = number.wrapping_add(1);
+        number
+    }
+
+    /// The number that the next entry will get.
+    pub(super) fn limit(&self) -> u64 {
+        self.ticket
+    }
+
+    /// The key on the list that is the same word as `key`, which is put there if there is none.
+    ///
+    /// Returns also what was not needed, to be dropped after the lock.
+    pub(super) fn key_for(&mut self, key: ListArc<Key>) -> (Arc<Key>, Option<ListArc<Key>>) {
+        match self.find(key.id()) {
+            Some(found) => (found, Some(key)),
+            None => {
+                let new = key.clone_arc();
+                self.keys.push_back(key);
+                (new, None)
+            }
+        }
     }
 }
 
 /// A bucket: one cache line.
 #[repr(align(64))]
 #[pin_data]
-struct Bucket {
+pub(super) struct Bucket {
     /// How many wait in this bucket, or are about to.
-    waiters: Atomic<i32>,
+    pub(super) waiters: Atomic<i32>,
     #[pin]
-    chain: SpinLock<Chain>,
+    pub(super) chain: SpinLock<Chain>,
 }
 
 impl Bucket {
@@ -215,13 +285,18 @@ impl Table {
         })
     }
 
-    fn index_of(&self, id: &KeyId) -> usize {
+    pub(super) fn index_of(&self, id: &KeyId) -> usize {
         id.bucket(&self.seed, self.buckets.len().wrapping_sub(1))
     }
 
     /// The lock of the bucket that `id` belongs in.
     pub(super) fn lock_of(&self, id: &KeyId) -> &SpinLock<Chain> {
         &self.buckets[self.index_of(id)].chain
+    }
+
+    /// The bucket of that number.
+    pub(super) fn bucket(&self, index: usize) -> &Bucket {
+        &self.buckets[index]
     }
 
     /// The number of buckets.
@@ -239,6 +314,7 @@ impl Table {
         key: ListArc<Key>,
         entry: ListArc<Entry>,
         target: Target,
+        mask: u32,
         admit: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let index = self.index_of(key.id());
@@ -253,22 +329,14 @@ impl Table {
         }
 
         let chain = &mut *guard;
-        let (key, spare) = match chain.find(key.id()) {
-            Some(found) => (found, Some(key)),
-            None => {
-                let new = key.clone_arc();
-                chain.keys.push_back(key);
-                (new, None)
-            }
-        };
-
+        let (key, spare) = chain.key_for(key);
+        entry.bucket.store(index, Relaxed);
+        entry.ticket.store(chain.number(), Relaxed);
+        entry.mask.store(mask, Relaxed);
         let seat = Seat {
             key: key.clone(),
             target,
-            ticket: chain.ticket,
         };
-        chain.ticket = chain.ticket.wrapping_add(1);
-        entry.bucket.store(index, Relaxed);
         let refused = entry.seat.settle(chain, seat);
         // INVARIANT: The entry has a seat, is on the key's list, and the key is on the bucket's.
         key.entries.access_mut(chain).push_back(entry);
@@ -296,32 +364,71 @@ impl Table {
         None
     }
 
-    /// Wakes up to `count` of those who wait on `id`, in the order in which they came.
+    /// Wakes up to `count` of those who wait on `id` for a bit of `mask`, in the order in which they
+    /// came.
     ///
     /// Those who come after it began are left alone. Returns how many were woken.
-    pub(crate) fn wake(&self, id: &KeyId, count: u32) -> u32 {
+    pub(crate) fn wake(&self, id: &KeyId, count: u32, mask: u32) -> u32 {
         let bucket = &self.buckets[self.index_of(id)];
 
         smp_mb(Full);
         if bucket.waiters.load(Relaxed) == 0 {
             return 0;
         }
+        self.wake_up_to(bucket, id, None, count, mask)
+    }
 
-        let mut woken = 0;
-        let mut limit = None;
+    /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
+    pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
+        self.wake_up_to(
+            &self.buckets[self.index_of(id)],
+            id,
+            Some(limit),
+            count,
+            mask,
+        )
+    }
+
+    fn wake_up_to(
+        &self,
+        bucket: &Bucket,
+        id: &KeyId,
+        mut limit: Option<u64>,
+        count: u32,
+        mask: u32,
+    ) -> u32 {
+        let mut woken = 0u32;
+
         loop {
             let mut batch = Batch::new();
             let mut chain = bucket.chain.lock();
-            let limit = *limit.get_or_insert(chain.ticket);
-            let more = chain.take(id, count.saturating_sub(woken), limit, &mut batch);
+            let limit = *limit.get_or_insert(chain.limit());
+            let more = chain.take(id, count.saturating_sub(woken), limit, mask, &mut batch);
             drop(chain);
 
-            bucket.waiters.fetch_sub(batch.len() as i32, Relaxed);
+            bucket.waiters.fetch_sub(batch.left(), Relaxed);
             woken = woken.saturating_add(batch.len() as u32);
             batch.notify();
             if !more {
                 return woken;
             }
+        }
+    }
+
+    /// Runs `f` under the locks of both words' buckets. Returns also the moment at which it ran, in
+    /// the one and in the other.
+    pub(crate) fn atomically<R>(
+        &self,
+        id: &KeyId,
+        id2: &KeyId,
+        f: impl FnOnce() -> R,
+    ) -> (R, (u64, u64)) {
+        let pair = lock_pair(self.lock_of(id), self.lock_of(id2));
+        let ret = f();
+
+        match pair {
+            Pair::Same(chain) => (ret, (chain.limit(), chain.limit())),
+            Pair::Two(first, second) => (ret, (first.limit(), second.limit())),
         }
     }
 
@@ -356,6 +463,7 @@ pub(crate) struct Census {
 #[kunit_tests(afutex_table)]
 mod tests {
     use super::*;
+    use crate::futex::wake::ANY;
     use kernel::current;
     use kernel::task::Task;
 
@@ -369,6 +477,7 @@ mod tests {
             Key::of_nothing(table, offset)?,
             queued,
             Target::Task(task.into()),
+            ANY,
             || Ok::<_, Error>(()),
         )?;
         Ok(entry)
@@ -389,7 +498,7 @@ mod tests {
     fn nobody_waits() -> Result {
         let table = Table::new()?;
 
-        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX), 0);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 0);
         assert!(table.dequeue(&*Entry::new()?).is_none());
         assert!(is_empty(&table));
         Ok(())
@@ -404,7 +513,7 @@ mod tests {
         let key = Key::of_nothing(&table, 0)?;
         let kept = key.clone_arc();
 
-        let ret = table.enqueue(key, queued, Target::Task(task.into()), || Err(EAGAIN));
+        let ret = table.enqueue(key, queued, Target::Task(task.into()), ANY, || Err(EAGAIN));
         assert_eq!(ret, Err(EAGAIN));
         assert!(!entry.is_queued());
         assert!(is_empty(&table));
@@ -426,12 +535,12 @@ mod tests {
         assert_eq!(table.census().entries, 40);
 
         // More than a batch holds.
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 23), 23);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 23, ANY), 23);
         for (i, entry) in entries.iter().enumerate() {
             assert_eq!(entry.is_queued(), i >= 23);
         }
-        assert_eq!(table.wake(&KeyId::of_nothing(4), u32::MAX), 0);
-        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX), 17);
+        assert_eq!(table.wake(&KeyId::of_nothing(4), u32::MAX, ANY), 0);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 17);
         assert!(is_empty(&table));
         Ok(())
     }
@@ -441,7 +550,7 @@ mod tests {
         let table = Table::new()?;
         let entry = queue(&table, 0)?;
 
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 0), 0);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 0, ANY), 0);
         assert!(entry.is_queued());
         assert!(table.dequeue(&entry).is_some());
         Ok(())
@@ -456,7 +565,7 @@ mod tests {
 
         assert!(table.dequeue(&dequeued).is_some());
         assert!(table.dequeue(&dequeued).is_none());
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 2), 1);
+        assert_eq!(table.wake(&KeyId::of_nothing(0), 2, ANY), 1);
         assert!(!woken.is_queued());
         assert!(table.dequeue(&woken).is_none());
         assert!(is_empty(&table));
@@ -491,7 +600,7 @@ mod tests {
         assert_eq!(table.census().keys, count);
         for (n, entry) in entries.iter().enumerate() {
             assert!(entry.is_queued());
-            assert_eq!(table.wake(&KeyId::of_nothing(n * 4), u32::MAX), 1);
+            assert_eq!(table.wake(&KeyId::of_nothing(n * 4), u32::MAX, ANY), 1);
             assert!(!entry.is_queued());
         }
         assert!(is_empty(&table));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `FUTEX_WAIT`.
+//! `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`.
 
 use super::entry::{
     Entry,
@@ -22,7 +22,7 @@ use kernel::prelude::*;
 use kernel::task::Task;
 
 /// Why an entry was not queued.
-enum Refusal {
+pub(crate) enum Refusal {
     /// The word holds another value.
     Differs,
     /// The word cannot be read without a page fault.
@@ -30,7 +30,7 @@ enum Refusal {
 }
 
 /// Compares `word`, under the bucket's lock.
-fn compare(word: UserWord, expected: u32) -> Result<(), Refusal> {
+pub(crate) fn compare(word: UserWord, expected: u64) -> Result<(), Refusal> {
     match word.read_nofault() {
         Some(value) if value == expected => Ok(()),
         Some(_) => Err(Refusal::Differs),
@@ -38,23 +38,56 @@ fn compare(word: UserWord, expected: u32) -> Result<(), Refusal> {
     }
 }
 
-/// Sleeps until `word` is woken, if it holds `expected`.
+/// Until when to wait, and what a signal does.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    /// For ever: a signal restarts the call, if its handler says so.
+    Woken,
+    /// A moment that was given as a distance: a signal ends the call, as it would begin anew.
+    After(Deadline),
+    /// A moment that was given as such: the call is made again if no handler ran.
+    At(Deadline),
+}
+
+impl Until {
+    fn deadline(self) -> Option<Deadline> {
+        match self {
+            Until::Woken => None,
+            Until::After(deadline) | Until::At(deadline) => Some(deadline),
+        }
+    }
+
+    fn interrupted(self) -> Error {
+        match self {
+            Until::Woken => ERESTARTSYS,
+            Until::After(_) => EINTR,
+            Until::At(_) => ERESTARTNOHAND,
+        }
+    }
+}
+
+/// Sleeps until `word` is woken for a bit of `mask`, if it holds `expected`.
 ///
 /// # Errors
 ///
+/// - `EINVAL`: `mask` is 0.
 /// - `EAGAIN`: the word holds another value.
-/// - `ETIMEDOUT`: `deadline` has passed.
-/// - `ERESTARTSYS`: a signal came, and there is no deadline.
-/// - `EINTR`: a signal came, and there is one: the time already slept would be lost.
+/// - `ETIMEDOUT`: the deadline has passed.
+/// - `ERESTARTSYS`, `EINTR`, `ERESTARTNOHAND`: a signal came; see [`Until`].
 /// - `EFAULT`: the word cannot be read.
 /// - Those of [`Key::for_waiter`].
 pub(crate) fn wait(
     futexes: &Futexes,
     word: UserWord,
     scope: Scope,
-    expected: u32,
-    deadline: Option<Deadline>,
+    expected: u64,
+    mask: u32,
+    until: Until,
 ) -> Result {
+    if mask == 0 {
+        return Err(EINVAL);
+    }
+
     let table = &futexes.table;
     let entry = loop {
         // Faults the word in, and spares the pin if it differs already.
@@ -66,7 +99,7 @@ pub(crate) fn wait(
         let queued = Entry::new()?;
         let entry = queued.clone_arc();
         let sleeper: &Task = current!();
-        match table.enqueue(key, queued, Target::Task(sleeper.into()), || {
+        match table.enqueue(key, queued, Target::Task(sleeper.into()), mask, || {
             compare(word, expected)
         }) {
             Ok(()) => break entry,
@@ -76,14 +109,13 @@ pub(crate) fn wait(
         }
     };
 
-    let slept = task::sleep_until(deadline, || !entry.is_queued());
+    let slept = task::sleep_until(until.deadline(), || !entry.is_queued());
     if table.dequeue(&entry).is_none() {
         // Woken, whatever else happened.
         return Ok(());
     }
     match slept {
         Sleep::TimedOut => Err(ETIMEDOUT),
-        _ if deadline.is_some() => Err(EINTR),
-        _ => Err(ERESTARTSYS),
+        _ => Err(until.interrupted()),
     }
 }

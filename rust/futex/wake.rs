@@ -1,67 +1,282 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `FUTEX_WAKE`.
+//! `FUTEX_WAKE`, `FUTEX_WAKE_BITSET` and `FUTEX_WAKE_OP`.
 
-use super::entry::Seat;
+use super::entry::{
+    Seat,
+    Target, //
+};
 use super::key::{
+    Key,
     KeyId,
     Scope, //
 };
 use super::Futexes;
-use crate::sys::user_word::UserWord;
+use crate::sys::bindings;
+use crate::sys::task;
+use crate::sys::user_word::{
+    AtomicOp,
+    UserWord, //
+};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-/// The seats that a waker has taken and whose owners it has not told yet.
+/// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
+pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
+
+/// Somebody who was woken and has not been told yet.
+pub(super) struct Woken {
+    target: Target,
+    /// Dropped after the lock, as everything in here.
+    _key: Option<Arc<Key>>,
+}
+
+/// Those that a waker has woken and not told yet.
 ///
 /// Filled under a bucket's lock, told and dropped after it.
 pub(super) struct Batch {
-    seats: [Option<Seat>; Self::CAPACITY],
+    few: [Option<Woken>; Self::CAPACITY],
     len: usize,
+    left: i32,
+    /// Room for more, made before the lock was taken.
+    many: KVVec<Woken>,
 }
 
 impl Batch {
-    /// How many entries are taken in one go: bounds the time a lock is held, and the stack.
+    /// How many entries are woken in one go: bounds the time a lock is held, and the stack.
     pub(super) const CAPACITY: usize = 16;
 
     /// Makes an empty batch.
     pub(super) fn new() -> Self {
         Self {
-            seats: [const { None }; Self::CAPACITY],
+            few: [const { None }; Self::CAPACITY],
             len: 0,
+            left: 0,
+            many: KVVec::new(),
         }
     }
 
-    /// Whether there is no room for one more.
-    pub(super) fn is_full(&self) -> bool {
-        self.len >= Self::CAPACITY
+    /// How many more there is room for.
+    pub(super) fn room(&self) -> usize {
+        let many = self.many.capacity().saturating_sub(self.many.len());
+        Self::CAPACITY.saturating_sub(self.len).saturating_add(many)
+    }
+
+    /// Makes room for `count`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn reserve(&mut self, count: usize) -> Result {
+        let many = count.saturating_sub(Self::CAPACITY);
+
+        if many > self.many.capacity() {
+            self.many.reserve(many, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len.saturating_add(self.many.len())
     }
 
-    /// Adds a seat; there must be room.
-    pub(super) fn push(&mut self, seat: Seat) {
-        if let Some(slot) = self.seats.get_mut(self.len) {
-            *slot = Some(seat);
-            self.len = self.len.wrapping_add(1);
+    /// How many of them left the table.
+    pub(super) fn left(&self) -> i32 {
+        self.left
+    }
+
+    fn push(&mut self, woken: Woken) {
+        match self.few.get_mut(self.len) {
+            Some(slot) => {
+                *slot = Some(woken);
+                self.len = self.len.wrapping_add(1);
+            }
+            // Callers look at `room` first.
+            None => drop(self.many.push_within_capacity(woken)),
         }
     }
 
-    /// Tells the owners, in order, and drops what the seats hold. No lock may be held.
+    /// Adds who left the table.
+    pub(super) fn push_seat(&mut self, seat: Seat) {
+        self.left = self.left.wrapping_add(1);
+        self.push(Woken {
+            target: seat.target,
+            _key: Some(seat.key),
+        });
+    }
+
+    /// Adds who stays in it.
+    pub(super) fn push_target(&mut self, target: Target) {
+        self.push(Woken { target, _key: None });
+    }
+
+    /// Tells them, in order, and drops what was taken off. No lock may be held.
     pub(super) fn notify(self) {
-        for seat in self.seats.into_iter().take(self.len).flatten() {
-            seat.target.notify();
+        let few = self.few.into_iter().take(self.len).flatten();
+
+        for woken in Iterator::chain(few, self.many) {
+            woken.target.notify();
         }
     }
 }
 
-/// Wakes up to `count` of those who wait on `word`, and returns how many.
+/// Wakes up to `count` of those who wait on `word` for a bit of `mask`, and returns how many.
 ///
 /// # Errors
 ///
-/// Those of [`KeyId::with`].
-pub(crate) fn wake(futexes: &Futexes, word: UserWord, scope: Scope, count: u32) -> Result<u32> {
-    KeyId::with(word, scope, |id| futexes.table.wake(id, count))
+/// `EINVAL` if `mask` is 0; those of [`KeyId::with`].
+pub(crate) fn wake(
+    futexes: &Futexes,
+    word: UserWord,
+    scope: Scope,
+    count: u32,
+    mask: u32,
+) -> Result<u32> {
+    if mask == 0 {
+        return Err(EINVAL);
+    }
+    KeyId::with(word, scope, |id| futexes.table.wake(id, count, mask))
+}
+
+/// What `FUTEX_WAKE_OP` does to the second word, and asks of what it held: `val3` of futex(2).
+#[derive(Clone, Copy)]
+struct WakeOp {
+    op: AtomicOp,
+    compare: u32,
+    operand: i32,
+}
+
+impl WakeOp {
+    /// Takes the encoding of `FUTEX_OP()` in `<linux/futex.h>` apart.
+    fn decode(encoded: u32) -> Self {
+        // Fields of 12 bits, with a sign.
+        let signed = |shift: u32| (encoded << shift) as i32 >> 20;
+        let mut arg = signed(8);
+
+        if encoded >> 28 & bindings::FUTEX_OP_OPARG_SHIFT != 0 {
+            arg = 1i32.wrapping_shl(arg as u32);
+        }
+        Self {
+            op: AtomicOp {
+                op: encoded >> 28 & 7,
+                arg,
+            },
+            compare: encoded >> 24 & 15,
+            operand: signed(20),
+        }
+    }
+
+    /// Whether `old` is what is asked for.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSYS` for an unknown comparison.
+    fn holds(self, old: i32) -> Result<bool> {
+        Ok(match self.compare {
+            bindings::FUTEX_OP_CMP_EQ => old == self.operand,
+            bindings::FUTEX_OP_CMP_NE => old != self.operand,
+            bindings::FUTEX_OP_CMP_LT => old < self.operand,
+            bindings::FUTEX_OP_CMP_LE => old <= self.operand,
+            bindings::FUTEX_OP_CMP_GT => old > self.operand,
+            bindings::FUTEX_OP_CMP_GE => old >= self.operand,
+            _ => return Err(ENOSYS),
+        })
+    }
+}
+
+/// Changes `second` as `encoded` says, wakes up to `count` on `first`, and, if `second` held what
+/// `encoded` asks for, up to `count2` on `second`. Returns how many were woken.
+///
+/// The change, and the drawing of the line between those who waited before and those who come
+/// after, are one step.
+///
+/// # Errors
+///
+/// `ENOSYS` for an unknown operation or comparison, `EFAULT` if `second` cannot be written, `EINTR`
+/// when killed meanwhile; those of [`KeyId::with`].
+pub(crate) fn wake_op(
+    futexes: &Futexes,
+    first: UserWord,
+    second: UserWord,
+    scope: Scope,
+    count: u32,
+    count2: u32,
+    encoded: u32,
+) -> Result<u32> {
+    let table = &futexes.table;
+    let op = WakeOp::decode(encoded);
+
+    loop {
+        let tried = KeyId::with(first, scope, |id| {
+            KeyId::with(second, scope, |id2| {
+                let (old, before) = table.atomically(id, id2, || second.atomic_op(op.op));
+                let also = op.holds(old?)?;
+
+                let mut woken = table.wake_before(id, before.0, count, ANY);
+                if also {
+                    woken = woken.saturating_add(table.wake_before(id2, before.1, count2, ANY));
+                }
+                Ok(woken)
+            })
+        })??;
+
+        match tried {
+            Err(err) if err == EFAULT => second.fault_in_writeable()?,
+            done => return done,
+        }
+        if task::fatal_signal_pending() {
+            return Err(EINTR);
+        }
+    }
+}
+
+#[kunit_tests(afutex_wake_op)]
+mod tests {
+    use super::*;
+
+    /// `FUTEX_OP(op, oparg, cmp, cmparg)`.
+    fn encode(op: u32, arg: i32, compare: u32, operand: i32) -> u32 {
+        op << 28 | compare << 24 | (arg as u32 & 0xfff) << 12 | operand as u32 & 0xfff
+    }
+
+    #[test]
+    fn fields_have_signs() {
+        let op = WakeOp::decode(encode(1, -5, 2, -2048));
+
+        assert_eq!(op.op.op, 1);
+        assert_eq!(op.op.arg, -5);
+        assert_eq!(op.compare, 2);
+        assert_eq!(op.operand, -2048);
+        assert_eq!(WakeOp::decode(encode(0, 2047, 0, 2047)).op.arg, 2047);
+    }
+
+    /// As in futex(2), a shift beyond the word is taken modulo 32.
+    #[test]
+    fn argument_may_be_a_shift() {
+        assert_eq!(WakeOp::decode(encode(8 | 2, 5, 0, 0)).op.arg, 32);
+        assert_eq!(WakeOp::decode(encode(8 | 2, 5, 0, 0)).op.op, 2);
+        assert_eq!(WakeOp::decode(encode(8, 33, 0, 0)).op.arg, 2);
+        assert_eq!(WakeOp::decode(encode(8, 31, 0, 0)).op.arg, i32::MIN);
+    }
+
+    #[test]
+    fn comparisons() -> Result {
+        for (compare, less, equal, greater) in [
+            (bindings::FUTEX_OP_CMP_EQ, false, true, false),
+            (bindings::FUTEX_OP_CMP_NE, true, false, true),
+            (bindings::FUTEX_OP_CMP_LT, true, false, false),
+            (bindings::FUTEX_OP_CMP_LE, true, true, false),
+            (bindings::FUTEX_OP_CMP_GT, false, false, true),
+            (bindings::FUTEX_OP_CMP_GE, false, true, true),
+        ] {
+            let op = WakeOp::decode(encode(0, 0, compare, -3));
+
+            assert_eq!(op.holds(-4)?, less);
+            assert_eq!(op.holds(-3)?, equal);
+            assert_eq!(op.holds(-2)?, greater);
+        }
+        assert!(WakeOp::decode(encode(0, 0, 6, 0)).holds(0).is_err());
+        Ok(())
+    }
 }

@@ -23,11 +23,28 @@ use kernel::transmute::{
     FromBytes, //
 };
 
-// SAFETY: All bit patterns are valid: the fields are integers and there is no padding.
-unsafe impl FromBytes for afutex_call {}
+/// Structures of the ABI: of integers only, without padding.
+macro_rules! abi {
+    ($($name:ident: $size:literal,)*) => {$(
+        // SAFETY: All bit patterns are valid: the fields are integers.
+        unsafe impl FromBytes for $name {}
 
-// SAFETY: There is no uninitialised byte: the fields are integers and there is no padding.
-unsafe impl AsBytes for afutex_info {}
+        // SAFETY: There is no uninitialised byte: the fields are integers, without padding.
+        unsafe impl AsBytes for $name {}
 
-const _: () = assert!(core::mem::size_of::<afutex_call>() == 40);
-const _: () = assert!(core::mem::size_of::<afutex_info>() == 24);
+        const _: () = assert!(core::mem::size_of::<$name>() == $size);
+    )*};
+}
+
+abi! {
+    afutex_call: 40,
+    afutex_info: 24,
+    afutex_watch: 32,
+    afutex_open: 40,
+    afutex_rearm: 24,
+    afutex_wait: 40,
+    afutex_wake: 24,
+    afutex_requeue: 40,
+    afutex_waitv: 24,
+    futex_waitv: 24,
+}

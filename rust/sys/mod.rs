@@ -8,6 +8,7 @@
 pub(crate) mod bindings;
 pub(crate) mod locked_vm;
 pub(crate) mod misc_device;
+pub(crate) mod nested_lock;
 pub(crate) mod page;
 pub(crate) mod poll;
 pub(crate) mod pseudo_file;

@@ -82,6 +82,37 @@ impl PollHead {
         unsafe { bindings::poll_wait(request.file.as_ptr(), self.head.get(), request.table) };
     }
 
+    /// Sleeps until `ready()` holds, as told by [`PollHead::wake`].
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS` if a signal comes first.
+    pub(crate) fn wait(&self, ready: impl Fn() -> bool) -> Result {
+        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
+
+        // SAFETY: `entry` is initialised before it is queued, and `finish_wait` takes it off the
+        // queue before it goes. The head lives as long as `self`, and we may sleep, as readers do.
+        unsafe {
+            bindings::init_wait_entry(entry.get(), 0);
+            let ret = loop {
+                let interrupted = bindings::prepare_to_wait_event(
+                    self.head.get(),
+                    entry.get(),
+                    (bindings::TASK_INTERRUPTIBLE | bindings::TASK_FREEZABLE) as i32,
+                );
+                if ready() {
+                    break Ok(());
+                }
+                if interrupted != 0 {
+                    break Err(ERESTARTSYS);
+                }
+                bindings::schedule();
+            };
+            bindings::finish_wait(self.head.get(), entry.get());
+            ret
+        }
+    }
+
     /// Wakes pollers that are interested in any of `events`. To be called after the state changed.
     ///
     /// Takes and drops the lock of the wait queue, which `register` takes too: a poller either is

@@ -13,8 +13,14 @@ use super::sigio::FasyncList;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::bindings;
-use kernel::ffi::c_int;
+use kernel::ffi::{
+    c_int,
+    c_long,
+    c_uint,
+    c_ulong, //
+};
 use kernel::fs::File;
+use kernel::iov::IovIterDest;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -27,14 +33,40 @@ use kernel::types::ForeignOwnable;
 
 /// What a file of a pseudo-filesystem does.
 pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
+    /// Whether it can be read; if not, read(2) is `EINVAL`.
+    const READABLE: bool = false;
+
     /// The events that hold now, as poll(2) names them. Called under spinlocks of the caller's.
     fn ready(&self) -> u32;
 
     /// The last reference to the file is gone. May run in any task's context, or a kworker's.
     fn release(&self);
 
+    /// Reads into `out`; `block` waits until there is something, or fails if it may not wait.
+    ///
+    /// Must not be called with locks held.
+    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+        let _ = (this, out, block);
+        Err(EINVAL)
+    }
+
+    /// Carries out an ioctl on the file.
+    fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
+        let _ = (this, cmd, arg);
+        Err(ENOTTY)
+    }
+
     /// Shows the file's state in `/proc/PID/fdinfo/FD`.
     fn show_fdinfo(&self, file: &File, out: &SeqFile);
+}
+
+/// Whether a reader may wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// It may.
+    Wait,
+    /// It asked not to: `O_NONBLOCK`, `RWF_NOWAIT`, io_uring.
+    Never,
 }
 
 /// A `T` behind a file, with those who wait for it.
@@ -51,13 +83,13 @@ pub(crate) struct Pollable<T> {
 
 impl<T> Pollable<T> {
     /// Creates an initialiser with nobody waiting.
-    pub(crate) fn new(inner: T) -> impl PinInit<Self> {
+    pub(crate) fn new(inner: impl PinInit<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: Only `Operations::poll` registers pollers, for files that hold a reference
             // to this until their release.
             head <- unsafe { PollHead::new(static_lock_class!()) },
             fasync: FasyncList::new(),
-            inner,
+            inner <- inner,
         })
     }
 
@@ -65,6 +97,24 @@ impl<T> Pollable<T> {
     pub(crate) fn notify_readable(&self) {
         self.head.wake(READABLE);
         self.fasync.signal_readable();
+    }
+
+    /// Waits until the file is ready.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if it may not wait, `ERESTARTSYS` if a signal comes first.
+    pub(crate) fn wait_ready(&self, block: Blocking) -> Result
+    where
+        T: PseudoFile,
+    {
+        if self.inner.ready() != 0 {
+            return Ok(());
+        }
+        match block {
+            Blocking::Never => Err(EAGAIN),
+            Blocking::Wait => self.head.wait(|| self.inner.ready() != 0),
+        }
     }
 
     /// Turns on signals to the owner of `file`, which is to be a file of this. `fd` is `si_fd`.
@@ -96,6 +146,13 @@ impl<F: PseudoFile> Operations<F> {
         poll: Some(Self::poll),
         fasync: Some(Self::fasync),
         release: Some(Self::release),
+        read_iter: if F::READABLE {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
         show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
@@ -113,6 +170,12 @@ impl<F: PseudoFile> Operations<F> {
     pub(super) unsafe fn attach(file: *mut bindings::file, data: Arc<Pollable<F>>) {
         // SAFETY: Nobody else uses the file by the safety requirements.
         unsafe { (*file).private_data = data.into_foreign() };
+        if F::READABLE {
+            // What reads is done without blocking where that is asked for.
+            //
+            // SAFETY: As above.
+            unsafe { super::bindings::afutex_file_set_nowait(file) };
+        }
     }
 
     /// # Safety
@@ -140,6 +203,46 @@ impl<F: PseudoFile> Operations<F> {
 
         data.head.register(&request);
         data.ready()
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS only.
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The caller holds the file for the call, and the iterator is one to write to.
+        let (data, out, nowait) = unsafe {
+            (
+                Self::data((*kiocb).ki_filp),
+                IovIterDest::from_raw(iter),
+                super::bindings::afutex_kiocb_nowait(kiocb),
+            )
+        };
+        let block = if nowait {
+            Blocking::Never
+        } else {
+            Blocking::Wait
+        };
+
+        match F::read(&data, out, block) {
+            Ok(len) => len as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS only.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: The caller holds the file for the call.
+        let data = unsafe { Self::data(file) };
+
+        match F::ioctl(data, cmd, arg) {
+            Ok(ret) => ret as c_long,
+            Err(err) => err.to_errno() as c_long,
+        }
     }
 
     /// # Safety

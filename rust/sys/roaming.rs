@@ -91,6 +91,19 @@ impl<T, H: Home> Roaming<T, H> {
         unsafe { (*self.data.get()).as_mut() }
     }
 
+    /// Moves the data from under the lock that protects `from`, if it lives there, to under that of
+    /// `to`. At no time it seems to live nowhere.
+    pub(crate) fn relocate(&self, from: &mut H, to: &mut H) -> bool {
+        if self.home.load(Relaxed) != ptr::from_mut(from).addr() {
+            return false;
+        }
+
+        // INVARIANT: Both are borrowed exclusively, so nobody has access to `data` now, and from
+        // here on who borrows `to` has. Who locks it next is ordered after us by its lock.
+        self.home.store(ptr::from_mut(to).addr(), Release);
+        true
+    }
+
     /// Takes the data away, if it lives under the lock that protects `home`.
     pub(crate) fn evict(&self, home: &mut H) -> Option<T> {
         if self.home.load(Relaxed) != ptr::from_mut(home).addr() {

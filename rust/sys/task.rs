@@ -6,9 +6,21 @@ use super::bindings as afutex;
 use kernel::bindings;
 use kernel::prelude::*;
 
-/// A moment of `CLOCK_MONOTONIC`, in nanoseconds since boot.
+/// The clocks that a deadline can be on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Deadline(i64);
+pub(crate) enum Clock {
+    /// `CLOCK_MONOTONIC`.
+    Monotonic,
+    /// `CLOCK_REALTIME`.
+    Realtime,
+}
+
+/// A moment of a clock of the machine, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    expires: i64,
+    clock: Clock,
+}
 
 impl Deadline {
     /// The moment that is a relative `timespec` from now, as futex(2) reckons it.
@@ -19,31 +31,56 @@ impl Deadline {
     /// # Errors
     ///
     /// `EFAULT` if it cannot be read, `EINVAL` if it is negative or has too many nanoseconds.
-    pub(crate) fn after_user_timespec(addr: usize) -> Result<Self> {
-        const NSEC_PER_SEC: i64 = 1_000_000_000;
-        let mut ts = bindings::timespec64 {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+    pub(crate) fn after_user_timespec(addr: u64) -> Result<Self> {
+        let relative = read_timespec(addr)?;
 
-        // SAFETY: `ts` is valid for writing, and `get_timespec64` checks the user's address.
-        let ret =
-            unsafe { bindings::get_timespec64(&mut ts, core::ptr::without_provenance::<_>(addr)) };
-        kernel::error::to_result(ret)?;
-
-        if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&(ts.tv_nsec as i64)) {
-            return Err(EINVAL);
-        }
-        let relative = ts
-            .tv_sec
-            .saturating_mul(NSEC_PER_SEC)
-            .saturating_add(ts.tv_nsec as i64);
-
-        // SAFETY: Both may be called from any context; the sum saturates.
-        Ok(Self(unsafe {
-            bindings::ktime_add_safe(bindings::ktime_get(), relative)
-        }))
+        Ok(Self {
+            // SAFETY: Both may be called from any context; the sum saturates.
+            expires: unsafe { bindings::ktime_add_safe(bindings::ktime_get(), relative) },
+            clock: Clock::Monotonic,
+        })
     }
+
+    /// The moment that an absolute `timespec` is, in the time namespace of the current task.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::after_user_timespec`].
+    pub(crate) fn at_user_timespec(addr: u64, clock: Clock) -> Result<Self> {
+        let absolute = read_timespec(addr)?;
+
+        Ok(Self {
+            expires: match clock {
+                // SAFETY: Reads the current task's namespace.
+                Clock::Monotonic => unsafe { afutex::afutex_monotonic_to_host(absolute) },
+                Clock::Realtime => absolute,
+            },
+            clock,
+        })
+    }
+}
+
+/// Reads a `struct __kernel_timespec`, in nanoseconds.
+fn read_timespec(addr: u64) -> Result<i64> {
+    const NSEC_PER_SEC: i64 = 1_000_000_000;
+
+    let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+    let mut ts = bindings::timespec64 {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+
+    // SAFETY: `ts` is valid for writing, and `get_timespec64` checks the user's address.
+    kernel::error::to_result(unsafe {
+        bindings::get_timespec64(&mut ts, core::ptr::without_provenance::<_>(addr))
+    })?;
+    if ts.tv_sec < 0 || !(0..NSEC_PER_SEC).contains(&(ts.tv_nsec as i64)) {
+        return Err(EINVAL);
+    }
+    Ok(ts
+        .tv_sec
+        .saturating_mul(NSEC_PER_SEC)
+        .saturating_add(ts.tv_nsec as i64))
 }
 
 /// Why a sleep ended.
@@ -83,14 +120,17 @@ pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -
         match deadline {
             // SAFETY: We may sleep, by the contract of this function.
             None => unsafe { bindings::schedule() },
-            Some(Deadline(mut expires)) => {
+            Some(Deadline { mut expires, clock }) => {
                 // SAFETY: `expires` is valid for the call, and we may sleep.
                 let ret = unsafe {
                     bindings::schedule_hrtimeout_range_clock(
                         &mut expires,
                         afutex::afutex_timer_slack(),
                         bindings::hrtimer_mode_HRTIMER_MODE_ABS,
-                        bindings::CLOCK_MONOTONIC as i32,
+                        match clock {
+                            Clock::Monotonic => bindings::CLOCK_MONOTONIC,
+                            Clock::Realtime => bindings::CLOCK_REALTIME,
+                        } as i32,
                     )
                 };
                 if ret == 0 {

@@ -1,41 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A 32-bit word in the current task's memory, read in one load.
+//! A word in the current task's memory, of 1, 2, 4 or 8 bytes, read in one load.
 
 use super::bindings;
+use kernel::error::to_result;
 use kernel::prelude::*;
 
 /// The address of an aligned word in user memory.
 ///
 /// # Invariants
 ///
-/// `addr` is a multiple of the word's size, and it and the word lie in user space. Whether anything
-/// is mapped there is not known.
+/// `size` is 1, 2, 4 or 8, `addr` is a multiple of it, and the word lies in user space. Whether
+/// anything is mapped there is not known.
 #[derive(Clone, Copy)]
 pub(crate) struct UserWord {
     addr: usize,
+    size: u8,
+}
+
+/// What [`UserWord::atomic_op`] does, and with what: the operation and argument of
+/// `FUTEX_WAKE_OP`.
+#[derive(Clone, Copy)]
+pub(crate) struct AtomicOp {
+    /// `FUTEX_OP_SET` and so on.
+    pub(crate) op: u32,
+    /// The argument.
+    pub(crate) arg: i32,
 }
 
 impl UserWord {
-    /// The size of the word, in bytes.
-    pub(crate) const SIZE: usize = size_of::<u32>();
-
-    /// Checks `addr`.
+    /// Checks the address of a word of 32 bits.
     ///
     /// # Errors
     ///
     /// `EINVAL` if it is misaligned, `EFAULT` if it is not in user space.
     pub(crate) fn new(addr: u64) -> Result<Self> {
+        Self::sized(addr, 4)
+    }
+
+    /// Checks the address of a word of `size` bytes, which must be 1, 2, 4 or 8.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and `EINVAL` for another size.
+    pub(crate) fn sized(addr: u64, size: u8) -> Result<Self> {
         let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
-        if addr % Self::SIZE != 0 {
+
+        if !matches!(size, 1 | 2 | 4 | 8) || addr & usize::from(size).wrapping_sub(1) != 0 {
             return Err(EINVAL);
         }
         // SAFETY: A comparison.
-        if !unsafe { bindings::afutex_access_ok(addr, Self::SIZE) } {
+        if !unsafe { bindings::afutex_access_ok(addr, usize::from(size)) } {
             return Err(EFAULT);
         }
         // INVARIANT: Just checked.
-        Ok(Self { addr })
+        Ok(Self { addr, size })
     }
 
     /// The address.
@@ -43,24 +62,55 @@ impl UserWord {
         self.addr
     }
 
+    /// Whether `value` fits in the word.
+    pub(crate) fn holds(self, value: u64) -> bool {
+        self.size == 8 || value >> (u32::from(self.size) * 8) == 0
+    }
+
     /// Reads the word; may fault and sleep.
     ///
     /// # Errors
     ///
     /// `EFAULT`.
-    pub(crate) fn read(self) -> Result<u32> {
+    pub(crate) fn read(self) -> Result<u64> {
         let mut val = 0;
         // SAFETY: `val` is valid for writing; any user address may be tried.
-        kernel::error::to_result(unsafe { bindings::afutex_get_user_u32(&mut val, self.addr) })?;
+        to_result(unsafe { bindings::afutex_get_user(&mut val, self.addr, u32::from(self.size)) })?;
         Ok(val)
     }
 
     /// Reads the word without faulting it in: `None` if it is not there. Never sleeps.
-    pub(crate) fn read_nofault(self) -> Option<u32> {
+    pub(crate) fn read_nofault(self) -> Option<u64> {
         let mut val = 0;
         // SAFETY: `val` is valid for writing, and by the type invariants the address is in user
         // space, as `__get_user` asks.
-        let ret = unsafe { bindings::afutex_get_user_u32_nofault(&mut val, self.addr) };
+        let ret =
+            unsafe { bindings::afutex_get_user_nofault(&mut val, self.addr, u32::from(self.size)) };
         (ret == 0).then_some(val)
+    }
+
+    /// Changes a word of 32 bits atomically, without faulting it in, and returns what it held.
+    /// Never sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it is not there or not writable, `ENOSYS` for an unknown operation.
+    pub(crate) fn atomic_op(self, op: AtomicOp) -> Result<i32> {
+        let mut old = 0;
+        // SAFETY: `old` is valid for writing, and the function checks the address.
+        to_result(unsafe {
+            bindings::afutex_atomic_op_nofault(op.op as i32, op.arg, &mut old, self.addr)
+        })?;
+        Ok(old)
+    }
+
+    /// Makes the word present and writable, as a store would; may fault and sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it cannot be written, `EINTR` when killed meanwhile.
+    pub(crate) fn fault_in_writeable(self) -> Result {
+        // SAFETY: The ioctls run in the context of a task with memory of its own.
+        to_result(unsafe { bindings::afutex_fault_in_writeable(self.addr) })
     }
 }

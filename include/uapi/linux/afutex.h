@@ -54,7 +54,7 @@ struct afutex_call {
  * @version: AFUTEX_VERSION of the running module
  * @buckets: number of buckets in the futex table
  * @ops:     bit N is set when AFUTEX_IOC_CALL carries out FUTEX_* command N
- * @features: AFUTEX_FEATURE_* bits; none are defined yet
+ * @features: AFUTEX_FEATURE_* bits
  *
  * Grows at its end. The size is part of the ioctl number: a caller built with
  * an older header gets as much as it knows, one built with a newer header gets
@@ -67,9 +67,147 @@ struct afutex_info {
 	__u64 features;
 };
 
+/* struct afutex_info.features */
+#define AFUTEX_FEATURE_WATCH	0x1	/* AFUTEX_IOC_OPEN, AFUTEX_IOC_REARM */
+#define AFUTEX_FEATURE_FUTEX2	0x2	/* AFUTEX_IOC_WAIT, _WAKE, _REQUEUE, _WAITV */
+
+/*
+ * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
+ * All four sizes work. The size governs what is compared, and the alignment.
+ */
+
+/* How a watch waits, in struct afutex_watch.flags, beside the word's flags. */
+#define AFUTEX_COMPARE		0x0100	/* be armed only if the word holds val */
+#define AFUTEX_READY		0x0200	/* ... else be readable at once, not EAGAIN */
+#define AFUTEX_PERSISTENT	0x0400	/* stay armed, and count wakes */
+
+/**
+ * struct afutex_watch - what to wait for
+ * @uaddr:  address of the word
+ * @val:    expected value, with AFUTEX_COMPARE; otherwise 0
+ * @mask:   the wakes to wait for, as FUTEX_WAIT_BITSET has it; not 0
+ * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE, AFUTEX_COMPARE, _READY, _PERSISTENT
+ * @cookie: must be 0
+ */
+struct afutex_watch {
+	__u64 uaddr;
+	__u64 val;
+	__u32 mask;
+	__u32 flags;
+	__u64 cookie;
+};
+
+/**
+ * struct afutex_open - AFUTEX_IOC_OPEN: make a file descriptor for a watch
+ * @watch:    what to wait for
+ * @fd_flags: O_CLOEXEC, O_NONBLOCK
+ * @signal:   signal to send to the calling process, or 0, as FUTEX_FD has it
+ *
+ * Returns the descriptor. read(2) gives a __u64: the wakes since it was read last,
+ * and AFUTEX_CHANGED if it was not armed because the word held another value.
+ */
+struct afutex_open {
+	struct afutex_watch watch;
+	__u32 fd_flags;
+	__u32 signal;
+};
+
+#define AFUTEX_CHANGED		(1ULL << 63)
+
+/**
+ * struct afutex_rearm - AFUTEX_IOC_REARM, on a watch: read it and arm it again
+ * @val:   expected value, with AFUTEX_COMPARE; otherwise 0
+ * @flags: AFUTEX_COMPARE, AFUTEX_READY
+ * @pad:   must be 0
+ * @count: set to the wakes since it was read last
+ */
+struct afutex_rearm {
+	__u64 val;
+	__u32 flags;
+	__u32 pad;
+	__u64 count;
+};
+
+/**
+ * struct afutex_wait - AFUTEX_IOC_WAIT: futex_wait(2), for words of every size
+ * @uaddr:   address of the word
+ * @val:     expected value
+ * @mask:    the wakes to wait for, not 0, 32 bits
+ * @flags:   FUTEX2_SIZE_*, FUTEX2_PRIVATE
+ * @clockid: CLOCK_MONOTONIC or CLOCK_REALTIME
+ * @timeout: address of an absolute struct __kernel_timespec, or 0
+ */
+struct afutex_wait {
+	__u64 uaddr;
+	__u64 val;
+	__u64 mask;
+	__u32 flags;
+	__s32 clockid;
+	__u64 timeout;
+};
+
+/**
+ * struct afutex_wake - AFUTEX_IOC_WAKE: futex_wake(2)
+ * @uaddr: address of the word
+ * @mask:  whom to wake, not 0, 32 bits
+ * @count: how many at most; 0 wakes nobody
+ * @flags: FUTEX2_SIZE_*, FUTEX2_PRIVATE
+ */
+struct afutex_wake {
+	__u64 uaddr;
+	__u64 mask;
+	__u32 count;
+	__u32 flags;
+};
+
+/**
+ * struct afutex_requeue - AFUTEX_IOC_REQUEUE: futex_requeue(2)
+ * @uaddr:   address of the word whose waiters are woken and moved
+ * @val:     value it must hold
+ * @uaddr2:  address of the word they are moved to
+ * @flags:   of both words: FUTEX2_SIZE_*, FUTEX2_PRIVATE
+ * @wake:    how many to wake at most
+ * @requeue: how many of the next to move at most
+ * @pad:     must be 0
+ */
+struct afutex_requeue {
+	__u64 uaddr;
+	__u64 val;
+	__u64 uaddr2;
+	__u32 flags;
+	__u32 wake;
+	__u32 requeue;
+	__u32 pad;
+};
+
+/**
+ * struct afutex_waitv - AFUTEX_IOC_WAITV: futex_waitv(2), for any number of words
+ * @waiters: address of an array of struct futex_waitv
+ * @nr:      how many there are: 1 to AFUTEX_WAITV_MAX
+ * @clockid: CLOCK_MONOTONIC or CLOCK_REALTIME
+ * @timeout: address of an absolute struct __kernel_timespec, or 0
+ *
+ * Returns the number of one that was woken.
+ */
+struct afutex_waitv {
+	__u64 waiters;
+	__u32 nr;
+	__s32 clockid;
+	__u64 timeout;
+};
+
+/* A bound for the kernel memory that one call takes. */
+#define AFUTEX_WAITV_MAX	(1 << 20)
+
 #define AFUTEX_IOC_MAGIC	0xF7
 
 #define AFUTEX_IOC_CALL		_IOW(AFUTEX_IOC_MAGIC, 0x01, struct afutex_call)
 #define AFUTEX_IOC_INFO		_IOR(AFUTEX_IOC_MAGIC, 0x02, struct afutex_info)
+#define AFUTEX_IOC_OPEN		_IOW(AFUTEX_IOC_MAGIC, 0x03, struct afutex_open)
+#define AFUTEX_IOC_REARM	_IOWR(AFUTEX_IOC_MAGIC, 0x04, struct afutex_rearm)
+#define AFUTEX_IOC_WAIT		_IOW(AFUTEX_IOC_MAGIC, 0x05, struct afutex_wait)
+#define AFUTEX_IOC_WAKE		_IOW(AFUTEX_IOC_MAGIC, 0x06, struct afutex_wake)
+#define AFUTEX_IOC_REQUEUE	_IOW(AFUTEX_IOC_MAGIC, 0x07, struct afutex_requeue)
+#define AFUTEX_IOC_WAITV	_IOW(AFUTEX_IOC_MAGIC, 0x08, struct afutex_waitv)
 
 #endif /* _UAPI_LINUX_AFUTEX_H */

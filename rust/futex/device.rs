@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/afutex`: from an ioctl to an operation.
+
+use super::{
+    call,
+    futex2,
+    watch,
+    FutexFs,
+    Futexes, //
+};
+use crate::sys::bindings::{
+    self,
+    afutex_info, //
+};
+use crate::sys::misc_device::MiscDevice;
+use crate::sys::pseudo_fs::Mount;
+use kernel::ioctl::_IOC_SIZE;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::transmute::{
+    AsBytes,
+    FromBytes, //
+};
+use kernel::uaccess::{
+    UserPtr,
+    UserSlice, //
+};
+
+/// An open `/dev/afutex`.
+pub(crate) struct Device {
+    pub(super) futexes: Arc<Futexes>,
+    pub(super) mount: Mount<FutexFs>,
+}
+
+impl MiscDevice for Device {
+    type Context = Futexes;
+
+    const NAME: &'static CStr = c"afutex";
+    const MODE: u16 = 0o666;
+
+    fn open(futexes: &Arc<Futexes>) -> Result<KBox<Self>> {
+        Ok(KBox::new(
+            Self {
+                futexes: futexes.clone(),
+                mount: futexes.fs.mount()?,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?)
+    }
+
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        let futexes = &*self.futexes;
+
+        match cmd {
+            bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
+            bindings::AFUTEX_IOC_OPEN => {
+                watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
+            }
+            bindings::AFUTEX_IOC_WAIT => futex2::wait(futexes, read(arg)?).map(|()| 0),
+            bindings::AFUTEX_IOC_WAKE => futex2::wake(futexes, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_REQUEUE => {
+                futex2::requeue(futexes, read(arg)?).map(|n| n as isize)
+            }
+            bindings::AFUTEX_IOC_WAITV => futex2::waitv(futexes, read(arg)?).map(|n| n as isize),
+            _ if is_info(cmd) => self.info(_IOC_SIZE(cmd), arg),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// Reads an ioctl's structure; `EFAULT`.
+fn read<T: FromBytes>(arg: usize) -> Result<T> {
+    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>())
+        .reader()
+        .read()
+}
+
+/// Whether `cmd` is `AFUTEX_IOC_INFO`, of whatever size.
+fn is_info(cmd: u32) -> bool {
+    const SIZE_MASK: u32 = kernel::uapi::_IOC_SIZEMASK << kernel::uapi::_IOC_SIZESHIFT;
+
+    cmd & !SIZE_MASK == bindings::AFUTEX_IOC_INFO & !SIZE_MASK
+}
+
+impl Device {
+    /// `AFUTEX_IOC_INFO`: as much of the information as the caller knows of, then zeros.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    fn info(&self, size: usize, arg: usize) -> Result<isize> {
+        let info = afutex_info {
+            version: bindings::AFUTEX_VERSION,
+            buckets: self.futexes.table.buckets() as u32,
+            ops: call::COMMANDS
+                .iter()
+                .fold(0, |ops, command| ops | 1 << command),
+            features: (bindings::AFUTEX_FEATURE_WATCH | bindings::AFUTEX_FEATURE_FUTEX2).into(),
+        };
+        let known = info.as_bytes();
+        let mut out = UserSlice::new(UserPtr::from_addr(arg), size).writer();
+
+        out.write_slice(&known[..size.min(known.len())])?;
+        while !out.is_empty() {
+            out.write(&0u8)?;
+        }
+        Ok(0)
+    }
+}

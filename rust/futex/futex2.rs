@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The calls in the manner of futex2: futex_wait(2), futex_wake(2), futex_requeue(2) and
+//! futex_waitv(2), for words of every size.
+
+use super::requeue::{
+    self,
+    Counts, //
+};
+use super::wait::{
+    self,
+    Until, //
+};
+use super::waitv::{
+    self,
+    Waiter, //
+};
+use super::watch::word;
+use super::{
+    wake,
+    Futexes, //
+};
+use crate::sys::bindings::{
+    self,
+    afutex_requeue,
+    afutex_wait,
+    afutex_waitv,
+    afutex_wake,
+    futex_waitv, //
+};
+use crate::sys::task::{
+    Clock,
+    Deadline, //
+};
+use kernel::prelude::*;
+use kernel::uaccess::{
+    UserPtr,
+    UserSlice, //
+};
+
+/// Reads an absolute timeout, if there is one.
+///
+/// # Errors
+///
+/// `EINVAL` for another clock, and those of [`Deadline::at_user_timespec`].
+fn deadline(addr: u64, clockid: i32) -> Result<Option<Deadline>> {
+    let clock = match u32::try_from(clockid) {
+        Ok(kernel::bindings::CLOCK_MONOTONIC) => Clock::Monotonic,
+        Ok(kernel::bindings::CLOCK_REALTIME) => Clock::Realtime,
+        _ => return Err(EINVAL),
+    };
+
+    match addr {
+        0 => Ok(None),
+        addr => Deadline::at_user_timespec(addr, clock).map(Some),
+    }
+}
+
+/// Checks a mask: 32 bits, not 0; `EINVAL`.
+fn mask(mask: u64) -> Result<u32> {
+    match u32::try_from(mask) {
+        Ok(mask @ 1..) => Ok(mask),
+        _ => Err(EINVAL),
+    }
+}
+
+/// `AFUTEX_IOC_WAIT`.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a value that does not fit the
+/// word, another clock, a misaligned address; those of [`wait::wait`].
+pub(super) fn wait(futexes: &Futexes, args: afutex_wait) -> Result {
+    let (word, scope) = word(args.uaddr, args.flags)?;
+    let mask = mask(args.mask)?;
+
+    if !word.holds(args.val) {
+        return Err(EINVAL);
+    }
+    let until = deadline(args.timeout, args.clockid)?.map_or(Until::Woken, Until::At);
+    wait::wait(futexes, word, scope, args.val, mask, until)
+}
+
+/// `AFUTEX_IOC_WAKE`.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a misaligned address; those of
+/// [`wake::wake`].
+pub(super) fn wake(futexes: &Futexes, args: afutex_wake) -> Result<u32> {
+    let (word, scope) = word(args.uaddr, args.flags)?;
+
+    wake::wake(futexes, word, scope, args.count, mask(args.mask)?)
+}
+
+/// `AFUTEX_IOC_REQUEUE`.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags, padding that is not 0, a value that does not fit the word, a
+/// misaligned address; those of [`requeue::requeue`].
+pub(super) fn requeue(futexes: &Futexes, args: afutex_requeue) -> Result<u32> {
+    let from = word(args.uaddr, args.flags)?;
+    let to = word(args.uaddr2, args.flags)?;
+
+    if args.pad != 0 || !from.0.holds(args.val) {
+        return Err(EINVAL);
+    }
+    let counts = Counts {
+        wake: args.wake,
+        requeue: args.requeue,
+    };
+    requeue::requeue(futexes, from, to, counts, Some(args.val))
+}
+
+/// `AFUTEX_IOC_WAITV`.
+///
+/// # Errors
+///
+/// `EINVAL` for none or too many words, another clock, and in each word for unknown flags, a
+/// reserved field that is not 0, a value that does not fit, a misaligned address; `EFAULT`,
+/// `ENOMEM`; those of [`waitv::waitv`].
+pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
+    if !(1..=bindings::AFUTEX_WAITV_MAX).contains(&args.nr) {
+        return Err(EINVAL);
+    }
+    let deadline = deadline(args.timeout, args.clockid)?;
+    let nr = args.nr as usize;
+    let addr = usize::try_from(args.waiters).map_err(|_| EFAULT)?;
+    let mut reader = UserSlice::new(
+        UserPtr::from_addr(addr),
+        nr.saturating_mul(size_of::<futex_waitv>()),
+    )
+    .reader();
+
+    let mut waiters = KVVec::with_capacity(nr, GFP_KERNEL_ACCOUNT)?;
+    for _ in 0..nr {
+        let waiter: futex_waitv = reader.read()?;
+        let (word, scope) = word(waiter.uaddr, waiter.flags)?;
+
+        if waiter.__reserved != 0 || !word.holds(waiter.val) {
+            return Err(EINVAL);
+        }
+        waiters.push(
+            Waiter {
+                word,
+                scope,
+                expected: waiter.val,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+    }
+    waitv::waitv(futexes, &waiters, deadline)
+}

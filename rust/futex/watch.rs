@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `AFUTEX_IOC_OPEN`: a file descriptor that is armed only while a word holds a value, that can be
+//! armed again or stay armed, and that counts wakes until they are read.
+//!
+//! # No wake is swallowed
+//!
+//! A wake that was counted for a watch, and that nobody has read when it is closed, is passed on to
+//! the next who waits on that word at that moment. A watch that was woken therefore *owes*: it
+//! keeps the key, and the masks of the wakes, until they are read.
+//!
+//! Wakes are hints to look at the word again: one too many does no harm, one too few does. Where
+//! wakes with different masks are owed, all who wait for any of the bits are woken.
+
+use super::entry::{
+    After,
+    Entry,
+    Target, //
+};
+use super::key::{
+    Key,
+    Kind,
+    Scope, //
+};
+use super::stats;
+use super::wait::{
+    compare,
+    Refusal, //
+};
+use super::{
+    FutexFs,
+    Futexes, //
+};
+use crate::sys::bindings::{
+    self,
+    afutex_open,
+    afutex_rearm,
+    afutex_watch, //
+};
+use crate::sys::poll::READABLE;
+use crate::sys::pseudo_file::{
+    Blocking,
+    Pollable,
+    PseudoFile, //
+};
+use crate::sys::pseudo_fs::Mount;
+use crate::sys::sigio;
+use crate::sys::task;
+use crate::sys::user_word::UserWord;
+use kernel::fs::file::{
+    flags,
+    FileDescriptorReservation, //
+};
+use kernel::fs::File;
+use kernel::iov::IovIterDest;
+use kernel::list::ListArc;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::{
+    Arc,
+    ArcBorrow,
+    Mutex,
+    SpinLock, //
+};
+use kernel::task::Kuid;
+use kernel::uaccess::{
+    UserPtr,
+    UserSlice, //
+};
+use kernel::{
+    new_mutex,
+    new_spinlock,
+    seq_print, //
+};
+
+/// Which word to wait on, for which wakes, and how: a checked `struct afutex_watch`.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) word: UserWord,
+    pub(crate) scope: Scope,
+    pub(crate) mask: u32,
+    pub(crate) value: u64,
+    pub(crate) flags: u32,
+}
+
+/// `FUTEX2_SIZE_MASK` and `FUTEX2_PRIVATE`: how a word is described.
+pub(crate) const WORD_FLAGS: u32 = bindings::FUTEX2_SIZE_MASK | bindings::FUTEX2_PRIVATE;
+
+/// Checks the address and the flags of a word.
+///
+/// # Errors
+///
+/// `EINVAL` for a flag not in [`WORD_FLAGS`] or a misaligned address, `EFAULT` for one that is not
+/// in user space.
+pub(crate) fn word(addr: u64, flags: u32) -> Result<(UserWord, Scope)> {
+    if flags & !WORD_FLAGS != 0 {
+        return Err(EINVAL);
+    }
+    let scope = if flags & bindings::FUTEX2_PRIVATE != 0 {
+        Scope::Private
+    } else {
+        Scope::Shared
+    };
+
+    Ok((
+        UserWord::sized(addr, 1 << (flags & bindings::FUTEX2_SIZE_MASK))?,
+        scope,
+    ))
+}
+
+impl Request {
+    /// How it may be asked to wait.
+    const HOW: u32 =
+        bindings::AFUTEX_COMPARE | bindings::AFUTEX_READY | bindings::AFUTEX_PERSISTENT;
+
+    /// Checks what a user asks for.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: unknown flags, `AFUTEX_READY` without `AFUTEX_COMPARE`, a mask of 0, a value that
+    /// does not fit the word or is given without `AFUTEX_COMPARE`, a misaligned address. `EFAULT`:
+    /// an address outside user space.
+    pub(crate) fn check(watch: &afutex_watch) -> Result<Self> {
+        let (word, scope) = word(watch.uaddr, watch.flags & !Self::HOW)?;
+        let this = Self {
+            word,
+            scope,
+            mask: watch.mask,
+            value: watch.val,
+            flags: watch.flags & Self::HOW,
+        };
+
+        if this.mask == 0 || !word.holds(this.value) {
+            return Err(EINVAL);
+        }
+        if !this.has(bindings::AFUTEX_COMPARE)
+            && (this.has(bindings::AFUTEX_READY) || this.value != 0)
+        {
+            return Err(EINVAL);
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Compares the word, if that is asked for. Under the bucket's lock.
+    fn admit(&self) -> Result<(), Refusal> {
+        if self.has(bindings::AFUTEX_COMPARE) {
+            compare(self.word, self.value)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Wakes that were counted and not read.
+#[derive(Default)]
+struct Unread {
+    /// How many.
+    count: u64,
+    /// The bits that they were for.
+    mask: u32,
+    /// Whether they were for different bits.
+    mixed: bool,
+    /// The word they were for, if the entry has left it.
+    key: Option<Arc<Key>>,
+}
+
+/// What a reader is to learn.
+#[derive(Default)]
+struct State {
+    unread: Unread,
+    /// The word held another value when the watch was to be armed.
+    changed: bool,
+    /// How the word was known when the watch was armed last.
+    kind: Option<Kind>,
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        self.unread.count != 0 || self.changed
+    }
+}
+
+/// The file.
+///
+/// Locks: a bucket's is taken before `state`. `arming` is only ever tried, since its holder may be
+/// kept waiting by a page fault that a user answers.
+#[pin_data]
+pub(crate) struct Watch {
+    futexes: Arc<Futexes>,
+    entry: Arc<Entry>,
+    #[pin]
+    state: SpinLock<State>,
+    /// Held while the entry is queued anew.
+    #[pin]
+    arming: Mutex<()>,
+    /// What the watch was opened with.
+    request: Request,
+    signal: u32,
+    armer: Kuid,
+    _count: stats::Counted,
+}
+
+impl Watch {
+    /// Counts a wake. Under the bucket's lock.
+    pub(super) fn hit(&self, mask: u32, key: &Arc<Key>) -> After {
+        let mut state = self.state.lock();
+        let unread = &mut state.unread;
+
+        unread.mixed |= unread.count != 0 && unread.mask != mask;
+        unread.count = unread.count.saturating_add(1);
+        unread.mask |= mask;
+        self.entry.owes.store(true, Relaxed);
+        if self.request.has(bindings::AFUTEX_PERSISTENT) {
+            After::Stay
+        } else {
+            unread.key = Some(key.clone());
+            After::Leave
+        }
+    }
+
+    /// Takes what there is to read.
+    fn consume(&self) -> State {
+        let mut state = self.state.lock();
+
+        self.entry.owes.store(false, Relaxed);
+        State {
+            unread: core::mem::take(&mut state.unread),
+            changed: core::mem::take(&mut state.changed),
+            kind: state.kind,
+        }
+    }
+
+    /// Puts back what was taken and did not reach the reader.
+    fn put_back(&self, taken: State) {
+        let mut state = self.state.lock();
+        let newer = &state.unread;
+        let mut unread = taken.unread;
+
+        unread.mixed |=
+            newer.mixed || unread.count != 0 && newer.count != 0 && unread.mask != newer.mask;
+        unread.mask |= newer.mask;
+        unread.count = unread.count.saturating_add(newer.count);
+        let key = unread.key.take();
+        // At most one of them has a key, or they are the same: it left its word once.
+        unread.key = state.unread.key.take().or(key);
+        state.changed |= taken.changed;
+        self.entry.owes.store(unread.count != 0, Relaxed);
+        state.unread = unread;
+    }
+
+    /// Queues the entry for `request`, or says that the word has changed.
+    fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request) -> Result<bool> {
+        loop {
+            let value = request.word.read()?;
+            if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
+                return Ok(false);
+            }
+
+            let key = Key::for_waiter(&this.futexes.table, request.word, request.scope)?;
+            let kind = key.id().kind();
+            // There is none other: the entry is not queued.
+            let entry = ListArc::try_from_arc(this.entry.clone()).map_err(|_| EBUSY)?;
+            match this.futexes.table.enqueue(
+                key,
+                entry,
+                Target::Watch(this.into()),
+                request.mask,
+                || request.admit(),
+            ) {
+                Ok(()) => {
+                    this.state.lock().kind = Some(kind);
+                    return Ok(true);
+                }
+                Err(Refusal::Differs) => return Ok(false),
+                Err(Refusal::Absent) if task::fatal_signal_pending() => return Err(EINTR),
+                Err(Refusal::Absent) => (),
+            }
+        }
+    }
+
+    /// What follows when the word has changed: an error, or something to read.
+    fn changed(this: &Pollable<Self>, request: &Request) -> Result {
+        if !request.has(bindings::AFUTEX_READY) {
+            return Err(EAGAIN);
+        }
+        this.state.lock().changed = true;
+        this.notify_readable();
+        Ok(())
+    }
+
+    /// `AFUTEX_IOC_REARM`: reads and arms, in one call.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for unknown flags, or a value that does not fit; `EBUSY` if another rearms it at
+    /// this moment; `EFAULT` if the structure cannot be accessed. After any other error the wakes
+    /// were read, the count is in the structure, and the watch is not armed: `EAGAIN` if the word
+    /// holds another value; those of reading it and of [`Key::for_waiter`].
+    fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
+        let slice = || UserSlice::new(UserPtr::from_addr(arg), size_of::<afutex_rearm>());
+        let mut args: afutex_rearm = slice().reader().read()?;
+        let how = bindings::AFUTEX_COMPARE | bindings::AFUTEX_READY;
+        let wanted = Request {
+            value: args.val,
+            flags: this.request.flags & !how | args.flags & how,
+            ..this.request
+        };
+
+        if args.flags & !how != 0
+            || args.pad != 0
+            || !wanted.word.holds(wanted.value)
+            || !wanted.has(bindings::AFUTEX_COMPARE)
+                && (wanted.has(bindings::AFUTEX_READY) || wanted.value != 0)
+        {
+            return Err(EINVAL);
+        }
+
+        let _arming = this.arming.try_lock().ok_or(EBUSY)?;
+        // Off the table first, so that what is taken below is all there was.
+        let left = this.futexes.table.dequeue(&this.entry);
+        let mut taken = this.consume();
+        args.count = taken.unread.count;
+        if let Err(err) = slice().writer().write(&args) {
+            if let (1.., Some(seat)) = (taken.unread.count, &left) {
+                taken.unread.key = Some(seat.key.clone());
+            }
+            this.put_back(taken);
+            return Err(err);
+        }
+        // Their owner knows of them now: they are passed to nobody.
+        drop((left, taken));
+        if !Self::arm(this, &wanted)? {
+            Self::changed(&this, &wanted)?;
+        }
+        Ok(())
+    }
+}
+
+impl PseudoFile for Watch {
+    const READABLE: bool = true;
+
+    fn ready(&self) -> u32 {
+        if self.state.lock().is_ready() {
+            READABLE
+        } else {
+            0
+        }
+    }
+
+    /// Returns the number of wakes, and `AFUTEX_CHANGED`, and clears them.
+    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+        const LEN: usize = size_of::<u64>();
+
+        if out.len() < LEN {
+            return Err(EINVAL);
+        }
+        loop {
+            this.wait_ready(block)?;
+            let taken = this.consume();
+            // Another reader may have been first.
+            if !taken.is_ready() {
+                continue;
+            }
+
+            let mut value = taken.unread.count;
+            if taken.changed {
+                value |= bindings::AFUTEX_CHANGED as u64;
+            }
+            if out.copy_to_iter(&value.to_ne_bytes()) != LEN {
+                this.put_back(taken);
+                this.notify_readable();
+                return Err(EFAULT);
+            }
+            return Ok(LEN);
+        }
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
+        match cmd {
+            bindings::AFUTEX_IOC_REARM => Self::rearm(this, arg).map(|()| 0),
+            _ => Err(ENOTTY),
+        }
+    }
+
+    /// Passes on what nobody has read.
+    fn release(&self) {
+        // Off the table first, so that it gets nothing back.
+        let seat = self.futexes.table.dequeue(&self.entry);
+        let unread = self.consume().unread;
+        let key = match &seat {
+            Some(seat) => Some(&seat.key),
+            None => unread.key.as_ref(),
+        };
+
+        if let (1.., Some(key)) = (unread.count, key) {
+            let count = if unread.mixed {
+                u32::MAX
+            } else {
+                u32::try_from(unread.count).unwrap_or(u32::MAX)
+            };
+            self.futexes.table.wake(key.id(), count, unread.mask);
+        }
+    }
+
+    fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
+        let (count, changed, kind) = {
+            let state = self.state.lock();
+            (state.unread.count, state.changed, state.kind)
+        };
+        let state = if self.entry.is_queued() {
+            "armed"
+        } else if count != 0 || changed {
+            "fired"
+        } else {
+            "idle"
+        };
+
+        seq_print!(out, "afutex-kind:\t{}\n", kind.map_or("none", Kind::name));
+        seq_print!(out, "afutex-state:\t{}\n", state);
+        seq_print!(out, "afutex-wakes:\t{}\n", count);
+        seq_print!(out, "afutex-signal:\t{}\n", self.signal);
+        let word = self.request.word;
+        if self.armer == Kuid::current_euid() || task::may_ptrace() {
+            seq_print!(out, "afutex-uaddr:\t{:#x}\n", word.addr());
+        } else {
+            seq_print!(out, "afutex-offset:\t{:#x}\n", word.addr() % PAGE_SIZE);
+        }
+    }
+}
+
+/// `AFUTEX_IOC_OPEN`: makes a watch, and returns its file descriptor.
+///
+/// # Errors
+///
+/// - `EINVAL`: unknown flags, a cookie, a signal that is none; those of [`Request::check`].
+/// - `EAGAIN`: the word holds another value, and `AFUTEX_READY` was not given.
+/// - `EFAULT`: the word cannot be read.
+/// - `EMFILE`, `ENFILE`: too many files are open, in the process or the system.
+/// - `ENOMEM`; those of [`Key::for_waiter`].
+pub(crate) fn open(
+    futexes: &Arc<Futexes>,
+    mount: &Mount<FutexFs>,
+    args: afutex_open,
+) -> Result<u32> {
+    let request = Request::check(&args.watch)?;
+
+    if args.watch.cookie != 0
+        || args.fd_flags & !(flags::O_CLOEXEC | flags::O_NONBLOCK) != 0
+        || !sigio::valid_signal(args.signal)
+    {
+        return Err(EINVAL);
+    }
+    // Before anything is made: a word that differs costs nothing.
+    let value = request.word.read()?;
+    if request.has(bindings::AFUTEX_COMPARE)
+        && !request.has(bindings::AFUTEX_READY)
+        && value != request.value
+    {
+        return Err(EAGAIN);
+    }
+
+    let reservation =
+        FileDescriptorReservation::get_unused_fd_flags(args.fd_flags & flags::O_CLOEXEC)?;
+    let fd = reservation.reserved_fd();
+    let entry = Entry::new()?.into_arc();
+    let data = Arc::pin_init(
+        Pollable::new(pin_init!(Watch {
+            futexes: futexes.clone(),
+            entry,
+            state <- new_spinlock!(State::default(), "afutex_watch"),
+            arming <- new_mutex!((), "afutex_arming"),
+            request,
+            signal: args.signal,
+            armer: Kuid::current_euid(),
+            _count: stats::Counted::new(&stats::FDS),
+        })),
+        GFP_KERNEL_ACCOUNT,
+    )?;
+    let file = mount.create(data.clone(), args.fd_flags & flags::O_NONBLOCK)?;
+    if args.signal != 0 {
+        sigio::own(&file, args.signal)?;
+        data.signal_on(fd, &file)?;
+    }
+
+    if !Watch::arm(data.as_arc_borrow(), &request)? {
+        Watch::changed(&data, &request)?;
+    }
+    reservation.fd_install(file);
+    Ok(fd)
+}
