@@ -26,7 +26,7 @@ FIXTURE_SETUP(fault)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 	*self->word = 0;
 	self->fail_nth = open("/proc/self/fail-nth", O_RDWR);
 	if (self->fail_nth < 0)

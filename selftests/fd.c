@@ -31,7 +31,7 @@ FIXTURE_SETUP(fd)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 	self->fd = do_fd(self->dev, self->word, variant->scope, 0);
 	ASSERT_GE(self->fd, 0);
 }

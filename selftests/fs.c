@@ -40,7 +40,7 @@ FIXTURE_SETUP(fs)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(MEMFD, &file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 	close(file);
 }
 

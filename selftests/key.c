@@ -36,7 +36,7 @@ FIXTURE_SETUP(key)
 	ASSERT_GE(self->dev, 0);
 	self->size = memory_size(variant->memory);
 	self->map = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->map);
+	ASSERT_TRUE(self->map != NULL);
 	self->word = (word_t *)(self->map + self->size / 2 + 8);
 }
 
@@ -265,7 +265,7 @@ FIXTURE_SETUP(file)
 	ASSERT_GE(self->dev, 0);
 	self->size = memory_size(variant->memory);
 	self->map = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->map);
+	ASSERT_TRUE(self->map != NULL);
 	self->word = (word_t *)(self->map + self->size / 2 + 8);
 }
 
@@ -291,7 +291,7 @@ TEST_F(file, two_mappings_are_one_word)
 	int fd;
 
 	other = remap(self->file, self->size, PROT_READ | PROT_WRITE, self->word, self->map);
-	ASSERT_TRUE(other);
+	ASSERT_TRUE(other != NULL);
 	EXPECT_TRUE(other != self->word);
 	fd = do_fd(self->dev, self->word, SHARED, 0);
 	ASSERT_GE(fd, 0);
@@ -309,7 +309,7 @@ TEST_F(file, read_only_watcher)
 	int fd;
 
 	other = remap(self->file, self->size, PROT_READ, self->word, self->map);
-	ASSERT_TRUE(other);
+	ASSERT_TRUE(other != NULL);
 	fd = do_fd(self->dev, other, SHARED, 0);
 	ASSERT_GE(fd, 0);
 	*self->word = 1;
@@ -331,7 +331,7 @@ TEST_F(file, read_only_file)
 	file = open(path, O_RDONLY);
 	ASSERT_GE(file, 0);
 	other = remap(file, self->size, PROT_READ, self->word, self->map);
-	ASSERT_TRUE(other);
+	ASSERT_TRUE(other != NULL);
 	fd = do_fd(self->dev, other, SHARED, 0);
 	ASSERT_GE(fd, 0);
 	*self->word = 1;
@@ -414,7 +414,7 @@ TEST_F(special, private_mapping_of_a_file)
 	word_t *mine, *files;
 
 	files = memory_map(MEMFD, &file);
-	ASSERT_TRUE(files);
+	ASSERT_TRUE(files != NULL);
 	*files = 7;
 	mine = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
 	ASSERT_TRUE(mine != MAP_FAILED);
@@ -435,7 +435,7 @@ TEST_F(special, sealing_waits_for_the_pin)
 	int file, fd;
 	word_t *word = memory_map(MEMFD, &file);
 
-	ASSERT_TRUE(word);
+	ASSERT_TRUE(word != NULL);
 	fd = do_fd(self->dev, word, SHARED, 0);
 	ASSERT_GE(fd, 0);
 	munmap(word, 4096);

@@ -23,7 +23,7 @@ FIXTURE_SETUP(signal)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 	sigemptyset(&self->set);
 	sigaddset(&self->set, SIGIO);
 	sigaddset(&self->set, SIGUSR1);
@@ -226,7 +226,7 @@ FIXTURE_SETUP(stranger)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(MEMFD, &self->file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 	sigemptyset(&self->set);
 	sigaddset(&self->set, SIGRTMIN);
 	sigprocmask(SIG_BLOCK, &self->set, NULL);

@@ -25,7 +25,7 @@ FIXTURE_SETUP(wait)
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word);
+	ASSERT_TRUE(self->word != NULL);
 }
 
 FIXTURE_TEARDOWN(wait)
