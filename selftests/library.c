@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+/* include/afutex.h: the user library of 2002. */
+#include <sys/epoll.h>
+
+/* Counts the library's system calls. */
+#include <sys/ioctl.h>
+static _Atomic long system_calls;
+static int counted_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	system_calls++;
+	return ioctl(fd, cmd, arg);
+}
+#define ioctl	counted_ioctl
+#include "../include/afutex.h"
+#undef ioctl
+
+#include "memory.h"
+
+FIXTURE(library)
+{
+	int file;
+	struct shared {
+		struct futex f;
+		_Atomic long inside, worst, rounds;
+		long plain;
+	} *s;
+};
+
+FIXTURE_SETUP(library)
+{
+	self->s = memory_map(ANON_SHARED, &self->file);
+	ASSERT_TRUE(self->s != NULL);
+}
+
+FIXTURE_TEARDOWN(library)
+{
+	ASSERT_IDLE();
+}
+
+TEST_F(library, uncontended_makes_no_system_call)
+{
+	struct futex *f = &self->s->f;
+
+	futex_init(f, 1);
+	system_calls = 0;
+	for (int i = 0; i < 1000; i++) {
+		EXPECT_EQ(0, futex_down(f));
+		EXPECT_EQ(-1, futex_trydown(f));
+		EXPECT_EQ(EWOULDBLOCK, errno);
+		EXPECT_EQ(0, i % 2 ? futex_up(f) : futex_up_fair(f));
+		EXPECT_EQ(0, futex_trydown(f));
+		EXPECT_EQ(0, futex_up(f));
+	}
+	EXPECT_EQ(0, system_calls);
+	EXPECT_EQ(1, f->count);
+}
+
+TEST_F(library, counts_tokens)
+{
+	struct futex *f = &self->s->f;
+
+	futex_init(f, 0);
+	for (int i = 0; i < 10; i++)
+		futex_up(f);
+	EXPECT_EQ(10, f->count);
+	for (int i = 0; i < 10; i++)
+		EXPECT_EQ(0, futex_down(f));
+	EXPECT_EQ(-1, futex_trydown(f));
+}
+
+TEST_F(library, timeout)
+{
+	struct timespec ts = { 0, 30000000 };
+	int64_t start = now_ns();
+
+	futex_init(&self->s->f, 0);
+	system_calls = 0;
+	EXPECT_EQ(-1, futex_down_timeout(&self->s->f, &ts));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	EXPECT_EQ(1, system_calls);
+	EXPECT_GE(now_ns() - start, 30000000);
+	EXPECT_EQ(0, futex_up(&self->s->f));
+	EXPECT_EQ(0, futex_down_timeout(&self->s->f, &ts));
+}
+
+struct worker {
+	struct shared *s;
+	int rounds, fair;
+	bool bad;
+};
+
+static void lock_and_count(struct worker *w)
+{
+	for (int i = 0; i < w->rounds; i++) {
+		if (futex_down(&w->s->f)) {
+			w->bad = true;
+			return;
+		}
+		if (w->s->inside++)
+			w->bad = true;
+		w->s->plain++;
+		if (i % 64 == 0)
+			sched_yield();
+		w->s->inside--;
+		if (w->fair && i % 2 ? futex_up_fair(&w->s->f) : futex_up(&w->s->f)) {
+			w->bad = true;
+			return;
+		}
+	}
+}
+
+static void *lock_and_count_thread(void *arg)
+{
+	lock_and_count(arg);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(library, mutual_exclusion_of_threads, 600)
+{
+	for (int fair = 0; fair < 2; fair++) {
+		struct worker w = { self->s, rounds(fair ? 5000 : 50000), fair, false };
+		pthread_t threads[8];
+
+		self->s->plain = 0;
+		futex_init(&self->s->f, 1);
+		for (int i = 0; i < 8; i++)
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, lock_and_count_thread, &w));
+		for (int i = 0; i < 8; i++)
+			pthread_join(threads[i], NULL);
+		EXPECT_FALSE(w.bad);
+		EXPECT_EQ(8L * w.rounds, self->s->plain);
+		EXPECT_EQ(0, futex_trydown(&self->s->f));
+	}
+}
+
+TEST_F_TIMEOUT(library, mutual_exclusion_of_processes, 600)
+{
+	for (int fair = 0; fair < 2; fair++) {
+		struct worker w = { self->s, rounds(fair ? 5000 : 50000), fair, false };
+		pid_t pids[8];
+
+		self->s->plain = 0;
+		futex_init(&self->s->f, 1);
+		for (int i = 0; i < 8; i++) {
+			pids[i] = fork();
+			if (!pids[i]) {
+				lock_and_count(&w);
+				_exit(w.bad);
+			}
+		}
+		for (int i = 0; i < 8; i++)
+			EXPECT_EQ(0, child_status(pids[i]));
+		EXPECT_EQ(8L * w.rounds, self->s->plain);
+		EXPECT_EQ(0, futex_trydown(&self->s->f));
+	}
+}
+
+struct greedy {
+	struct futex *f;
+	_Atomic bool stop;
+	long rounds;
+};
+
+static void *take_and_put_back(void *arg)
+{
+	struct greedy *g = arg;
+
+	while (!g->stop) {
+		futex_down(g->f);
+		g->rounds++;
+		futex_up_fair(g->f);
+	}
+	return NULL;
+}
+
+/* Somebody who takes and puts back in a loop does not starve who waits. */
+TEST_F(library, fair_up_starves_nobody)
+{
+	struct greedy g[2] = { { &self->s->f }, { &self->s->f } };
+	pthread_t threads[2];
+	int64_t start, worst = 0;
+
+	futex_init(&self->s->f, 1);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, take_and_put_back, &g[i]));
+	for (int i = 0; i < rounds(200); i++) {
+		start = now_ns();
+		ASSERT_EQ(0, futex_down(&self->s->f));
+		if (now_ns() - start > worst)
+			worst = now_ns() - start;
+		ASSERT_EQ(0, futex_up_fair(&self->s->f));
+	}
+	/* As long as it takes two others to run, on a busy machine. */
+	EXPECT_LT(worst, 2000000000);
+	for (int i = 0; i < 2; i++)
+		g[i].stop = true;
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_GT(g[i].rounds, 0);
+	}
+	EXPECT_EQ(0, futex_trydown(&self->s->f));
+}
+
+/* Takes a token in an event loop. */
+static int take_by_epoll(struct futex *f)
+{
+	int ep = epoll_create1(0), ret = -1;
+
+	for (int i = 0; i < 1000000; i++) {
+		struct epoll_event ev = { .events = EPOLLIN };
+		int fd;
+
+		if (!futex_trydown(f)) {
+			ret = 0;
+			break;
+		}
+		fd = futex_await(f, 0);
+		if (fd < 0)
+			break;
+		epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+		if (epoll_wait(ep, &ev, 1, 20000) != 1)
+			break;
+		/* Told, or closed unread: both are well. */
+		if (!futex_trydown(f)) {
+			uint64_t count;
+
+			if (read(fd, &count, sizeof(count)) != sizeof(count))
+				ret = -2;
+			else
+				ret = 0;
+			close(fd);
+			break;
+		}
+		close(fd);
+	}
+	close(ep);
+	return ret;
+}
+
+static void *epoll_taker(void *arg)
+{
+	struct worker *w = arg;
+
+	for (int i = 0; i < w->rounds && !w->bad; i++) {
+		if (take_by_epoll(&w->s->f) || w->s->inside++)
+			w->bad = true;
+		w->s->plain++;
+		w->s->inside--;
+		futex_up_fair(&w->s->f);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(library, waiting_in_an_event_loop, 600)
+{
+	struct worker w = { self->s, rounds(2000), 1, false };
+	pthread_t threads[4];
+
+	futex_init(&self->s->f, 1);
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL,
+					    i % 2 ? epoll_taker : lock_and_count_thread, &w));
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_FALSE(w.bad);
+	EXPECT_EQ(4L * w.rounds, self->s->plain);
+	EXPECT_EQ(0, futex_trydown(&self->s->f));
+}
+
+TEST_F(library, await_sends_the_signal)
+{
+	struct timespec ts = { 5, 0 };
+	siginfo_t info;
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	futex_init(&self->s->f, 0);
+	fd = futex_await(&self->s->f, SIGRTMIN);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(0, futex_up(&self->s->f));
+	EXPECT_EQ(SIGRTMIN, sigtimedwait(&set, &info, &ts));
+	EXPECT_EQ(fd, info.si_fd);
+	EXPECT_EQ(0, futex_trydown(&self->s->f));
+	close(fd);
+}
+
+static void *close_unread(void *arg)
+{
+	struct greedy *g = arg;
+
+	while (!g->stop) {
+		int fd = futex_await(g->f, 0);
+
+		if (g->rounds++ % 3)
+			poll_ms(fd, 1);
+		close(fd);
+	}
+	return NULL;
+}
+
+/* Descriptors that are told of a token and closed can neither keep nor lose it. */
+TEST_F_TIMEOUT(library, closing_descriptors_loses_no_token, 600)
+{
+	struct greedy g[3] = { { &self->s->f }, { &self->s->f }, { &self->s->f } };
+	struct worker w = { self->s, rounds(2000), 1, false };
+	pthread_t closers[3], lockers[3];
+
+	futex_init(&self->s->f, 1);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, pthread_create(&closers[i], NULL, close_unread, &g[i]));
+		ASSERT_EQ(0, pthread_create(&lockers[i], NULL, lock_and_count_thread, &w));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(lockers[i], NULL);
+	for (int i = 0; i < 3; i++)
+		g[i].stop = true;
+	for (int i = 0; i < 3; i++)
+		pthread_join(closers[i], NULL);
+	EXPECT_FALSE(w.bad);
+	EXPECT_EQ(3L * w.rounds, self->s->plain);
+	EXPECT_EQ(0, futex_trydown(&self->s->f));
+	EXPECT_LE(self->s->f.count, 0);
+}
+
+/* Killed between being woken and taking the token: the next takes it. */
+TEST_F_TIMEOUT(library, killed_heir, 600)
+{
+	futex_init(&self->s->f, 1);
+	for (int i = 0; i < rounds(100); i++) {
+		pid_t pid;
+
+		ASSERT_EQ(0, futex_down(&self->s->f));
+		pid = fork();
+		if (!pid) {
+			int fd = futex_await(&self->s->f, 0);
+
+			_exit(poll_ms(fd, 20000) != READABLE);
+		}
+		ASSERT_TRUE(counter_becomes("queued", 1));
+		ASSERT_EQ(0, futex_up_fair(&self->s->f));
+		if (i % 2)
+			kill(pid, SIGKILL);
+		child_status(pid);
+		/* Nobody took it, and it is not lost. */
+		ASSERT_EQ(0, futex_down(&self->s->f));
+		ASSERT_EQ(0, futex_up(&self->s->f));
+	}
+}
+
+TEST_HARNESS_MAIN
