@@ -26,12 +26,16 @@ say() {
 # step NAME SENTENCE COMMAND...: runs a long command with its output in a log
 # named after NAME, and says how long it took. Stops where the command fails.
 step() {
-	local name=$1 what=$2 log start=$SECONDS status=0
+	local name=$1 what=$2 log start=$SECONDS status
 
 	shift 2
 	log=$CACHE/log/$name.log
 	printf ':: %s ... ' "$what" >&2
-	"$@" >"$log" 2>&1 || status=$?
+	# In a condition "set -e" would not reach into a function.
+	set +e
+	(set -e && "$@") >"$log" 2>&1
+	status=$?
+	set -e
 	if [ "$status" -ne 0 ]; then
 		printf 'failed\n' >&2
 		tail -n 15 "$log" | sed 's/^/     /' >&2

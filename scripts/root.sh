@@ -5,11 +5,11 @@
 # To be sourced after lib.sh.
 
 PACKAGES=(
-	bc bindgen bison build-essential busybox-static ca-certificates clang-19
-	cpio e2fsprogs flex gcc-multilib kmod libclang-19-dev libelf-dev
-	libssl-dev liburing-dev lld-19 llvm-19 pahole perl python3
+	bc bindgen bison build-essential busybox-static ca-certificates cargo
+	clang-19 cpio e2fsprogs flex gcc-multilib kmod libclang-19-dev libelf-dev
+	libssl-dev liburing-dev linux-perf lld-19 llvm-19 pahole perl python3
 	python3-docutils qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt
-	shellcheck xz-utils
+	shellcheck stress-ng xz-utils
 )
 
 root_is_host() {
@@ -79,6 +79,9 @@ root_make() {
 			export DEBIAN_FRONTEND=noninteractive
 			apt-get update
 			apt-get install -y --no-install-recommends "$@"' - "${PACKAGES[@]}"
+	# What this machine trusts: a proxy of its own may be on the way to the network.
+	[ ! -f /etc/ssl/certs/ca-certificates.crt ] ||
+		cp -L /etc/ssl/certs/ca-certificates.crt "$tmp/etc/ssl/certs/"
 	mv "$tmp" "$root"
 	# Roots of other package lists are of no more use.
 	find "$CACHE/roots" -mindepth 1 -maxdepth 1 ! -path "$root" -exec rm -rf --one-file-system {} +
