@@ -12,9 +12,13 @@ help:
 demo:
 	@scripts/demo ring
 
-## make check         every test on the stock kernel, then on the debug kernel
+## make check         every test on the stock kernel, foreign programs, the debug kernel
 check:
-	@scripts/check-all
+	@scripts/check-all quick
+
+## make check-all     the same, with all foreign programs, and for longer
+check-all:
+	@scripts/check-all all
 
 ## make check-stock   the tests on the stock kernel;  TESTS="wait wake" for some
 check-stock:
@@ -23,6 +27,14 @@ check-stock:
 ## make check-debug   the tests on the debug kernel, and KUnit; TESTS= as above
 check-debug:
 	@scripts/check debug $(TESTS)
+
+## make check-foreign programs of others on the module, and on futex(2) beside it
+check-foreign:
+	@scripts/foreign all
+
+## make preload       build/stock/selftests/preload.so, to try a program on the module
+preload:
+	@scripts/build tests
 
 ## make shell         a shell in a guest with the module loaded; KERNEL=debug
 shell:
@@ -48,4 +60,4 @@ doc:
 clean:
 	rm -rf build
 
-.PHONY: help demo check check-stock check-debug shell module install style doc clean
+.PHONY: help demo check check-all check-stock check-debug check-foreign preload shell module install style doc clean

@@ -9,11 +9,10 @@
  * meet, a word that both sides use would be missed. Priority inheritance and robust
  * futexes go to the kernel's own.
  *
- * With AFUTEX_PRELOAD_COUNT set to the name of a file, each process adds a line
- * there when it ends: how many calls it redirected.
+ * With AFUTEX_PRELOAD_COUNT set to the name of a file, all processes count the calls
+ * that they redirect in it, as one 64-bit number.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -22,9 +21,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <linux/afutex.h>
@@ -35,7 +35,7 @@
 #define SYS_futex_requeue	456
 #endif
 
-static atomic_ulong redirected;
+static atomic_ulong nowhere, *redirected = &nowhere;
 
 /* libc's syscall() itself, which this library hides. */
 static long real(long nr, long a, long b, long c, long d, long e, long f)
@@ -55,7 +55,10 @@ static long real(long nr, long a, long b, long c, long d, long e, long f)
 	return ret;
 }
 
-/* The device, under a number that programs that close everything leave alone. */
+/*
+ * The device, under a number that few programs close, and that the smallest table of
+ * descriptors has: to make a larger one takes a threaded process a while.
+ */
 static int device(void)
 {
 	static atomic_int fd = -1;
@@ -66,12 +69,13 @@ static int device(void)
 		return now;
 	low = real(SYS_openat, AT_FDCWD, (long)"/dev/afutex", O_RDWR | O_CLOEXEC, 0, 0, 0);
 	if (low < 0) {
-		static const char text[] = "preload.so: cannot open /dev/afutex: load the module.\n";
+		static const char text[] =
+			"preload.so: cannot open /dev/afutex: load the module.\n";
 
 		real(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
 		real(SYS_exit_group, 125, 0, 0, 0, 0, 0);
 	}
-	now = real(SYS_fcntl, low, F_DUPFD_CLOEXEC, 900, 0, 0, 0);
+	now = real(SYS_fcntl, low, F_DUPFD_CLOEXEC, 60, 0, 0, 0);
 	if (now >= 0)
 		real(SYS_close, low, 0, 0, 0, 0, 0);
 	else
@@ -82,7 +86,7 @@ static int device(void)
 
 static long ask(unsigned long cmd, void *args)
 {
-	redirected++;
+	++*redirected;
 	return real(SYS_ioctl, device(), cmd, (long)args, 0, 0, 0);
 }
 
@@ -99,6 +103,23 @@ static int is_theirs(int op)
 		return 1;
 	}
 	return 0;
+}
+
+/* Whether all words are of 32 bits: the kernel's call knows no others. */
+static int only_u32(const void *from, unsigned long nr)
+{
+	struct futex_waitv w[FUTEX_WAITV_MAX];
+	struct iovec local = { w, nr * sizeof(w[0]) };
+	struct iovec remote = { (void *)from, nr * sizeof(w[0]) };
+
+	/* An array that cannot be read is for the module to refuse. */
+	if (real(SYS_process_vm_readv, real(SYS_getpid, 0, 0, 0, 0, 0, 0), (long)&local, 1,
+		 (long)&remote, 1, 0) != (long)local.iov_len)
+		return 1;
+	for (unsigned long i = 0; i < nr; i++)
+		if ((w[i].flags & FUTEX2_SIZE_MASK) != FUTEX2_SIZE_U32)
+			return 0;
+	return 1;
 }
 
 long syscall(long nr, ...)
@@ -159,11 +180,7 @@ long syscall(long nr, ...)
 			.waiters = a, .nr = b, .timeout = d, .clockid = d ? e : 1,
 		};
 
-		if (c || b > 128) {
-			errno = EINVAL;
-			return -1;
-		}
-		if (!a) {
+		if (c || !b || b > FUTEX_WAITV_MAX || !a || !only_u32((void *)a, b)) {
 			errno = EINVAL;
 			return -1;
 		}
@@ -173,17 +190,22 @@ long syscall(long nr, ...)
 	return real(nr, a, b, c, d, e, f);
 }
 
-__attribute__((destructor)) static void report(void)
+__attribute__((constructor)) static void start(void)
 {
 	const char *path = getenv("AFUTEX_PRELOAD_COUNT");
-	char line[32];
-	int fd, len;
+	void *map;
+	int fd;
 
+	device();
 	if (!path)
 		return;
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
-	len = snprintf(line, sizeof(line), "%lu\n", redirected);
-	if (fd < 0 || write(fd, line, len) != len)
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0 || ftruncate(fd, sizeof(*redirected))) {
 		perror(path);
+		return;
+	}
+	map = mmap(NULL, sizeof(*redirected), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map != MAP_FAILED)
+		redirected = map;
 	close(fd);
 }

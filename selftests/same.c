@@ -460,10 +460,12 @@ TEST_F(same, wake_op_counts)
 
 	ON_BOTH({
 		start_all(w, futex, a, FUTEX_WAIT | scope, 0);
-		CALL(a, FUTEX_WAKE_OP | scope, 0, 0, a, FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0));
+		CALL(a, FUTEX_WAKE_OP | scope, 0, 0, a,
+		     FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0));
 		note_done(w, 2);
 		note("word", *a);
-		CALL(a, FUTEX_WAKE_OP | scope, -1, 2, a, FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 1));
+		CALL(a, FUTEX_WAKE_OP | scope, -1, 2, a,
+		     FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 1));
 		note_done(w, 5);
 		end_all(w, futex, a, b, scope);
 	});

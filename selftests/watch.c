@@ -41,7 +41,8 @@ FIXTURE_TEARDOWN(watch)
 	ASSERT_IDLE();
 }
 
-static int open_watch(int dev, const volatile void *word, uint32_t flags, uint64_t val, int fd_flags)
+static int open_watch(int dev, const volatile void *word, uint32_t flags, uint64_t val,
+		      int fd_flags)
 {
 	struct afutex_open args = {
 		.watch = { .uaddr = addr_of(word), .val = val, .mask = ~0u, .flags = flags },
@@ -486,7 +487,8 @@ TEST_F(watch, requeue_moves_all_kinds)
 	word_t *other = self->word + 16;
 	int fd = do_fd(self->dev, self->word, variant->scope, 0);
 	int once = open_watch(self->dev, self->word, self->flags, 0, O_NONBLOCK);
-	int stays = open_watch(self->dev, self->word, self->flags | AFUTEX_PERSISTENT, 0, O_NONBLOCK);
+	int stays = open_watch(self->dev, self->word, self->flags | AFUTEX_PERSISTENT, 0,
+			       O_NONBLOCK);
 	struct sleeper s = { .dev = self->dev, .scope = variant->scope, .word = self->word };
 	struct afutex_requeue args = {
 		.uaddr = addr_of(self->word), .uaddr2 = addr_of(other), .flags = self->flags,
@@ -513,7 +515,8 @@ TEST_F(watch, requeue_moves_all_kinds)
 TEST_F(watch, requeue_leaves_who_owes)
 {
 	word_t *other = self->word + 16;
-	int stays = open_watch(self->dev, self->word, self->flags | AFUTEX_PERSISTENT, 0, O_NONBLOCK);
+	int stays = open_watch(self->dev, self->word, self->flags | AFUTEX_PERSISTENT, 0,
+			       O_NONBLOCK);
 	struct afutex_requeue args = {
 		.uaddr = addr_of(self->word), .uaddr2 = addr_of(other), .flags = self->flags,
 		.requeue = 10,
