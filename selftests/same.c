@@ -510,6 +510,48 @@ TEST_F(same, signals)
 	}
 }
 
+/* Absolute deadlines of the monotonic clock are those of the time namespace. */
+TEST_F(same, time_namespaces)
+{
+	static const int ahead[] = { 100000, -1 };
+
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			char offset[64];
+			pid_t child;
+
+			if (unshare(CLONE_NEWTIME))
+				_exit(1);
+			snprintf(offset, sizeof(offset), "monotonic %d 0\n", ahead[i]);
+			write_string("/proc/self/timens_offsets", offset);
+			child = fork();
+			if (!child) {
+				for (int j = 0; j < 2; j++) {
+					struct timespec until, after;
+					long ret;
+
+					clock_gettime(CLOCK_MONOTONIC, &until);
+					until.tv_sec++;
+					ret = self->futex[j]((void *)self->words,
+							     FUTEX_WAIT_BITSET | variant->scope, 0,
+							     (uintptr_t)&until, NULL, 1);
+					clock_gettime(CLOCK_MONOTONIC, &after);
+					if (ret != -1 || errno != ETIMEDOUT)
+						_exit(2);
+					if (after.tv_sec < until.tv_sec ||
+					    after.tv_sec > until.tv_sec + 5)
+						_exit(3);
+				}
+				_exit(0);
+			}
+			_exit(child_status(child));
+		}
+		EXPECT_EQ(0, child_status(pid));
+	}
+}
+
 /*
  * The closed list of differences, those that can be shown here. The others: the
  * order of real-time tasks, RLIMIT_MEMLOCK, truncated files, fsdax, sealing (key.c),

@@ -137,6 +137,73 @@ TEST_F(futex2, clocks)
 	}
 }
 
+/* Many words in one call, each with its own result. */
+TEST_F(futex2, wakev)
+{
+	enum { N = 2000 };
+	static struct afutex_wakev_word w[N];
+	struct afutex_wakev args = { .words = addr_of(w), .nr = N };
+	int fds[4];
+
+	for (int i = 0; i < N; i++)
+		w[i] = (struct afutex_wakev_word) {
+			.uaddr = addr_of(self->map + i % 1000 * 4), .mask = ~0u, .count = 1,
+			.flags = FUTEX2_SIZE_U32 | self->private, .result = 77,
+		};
+	for (int i = 0; i < 4; i++)
+		fds[i] = do_fd(self->dev, (word_t *)self->map + (i < 3 ? 500 : 501),
+			       variant->scope, 0);
+	w[3].uaddr++;
+	w[4].flags |= 0x1000;
+	w[5].mask = 0;
+	w[6].uaddr = 1ULL << 63;
+	w[500].count = 2;
+	w[501].count = 0;
+	ASSERT_EQ(N, ioctl(self->dev, AFUTEX_IOC_WAKEV, &args));
+	for (int i = 0; i < N; i++) {
+		int expected = i == 3 || i == 4 || i == 5 ? -EINVAL : i == 6 ? -EFAULT :
+			       i == 500 ? 2 : i == 1500 || i == 1501 ? 1 : 0;
+
+		ASSERT_EQ(expected, w[i].result);
+	}
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(READABLE, poll_ms(fds[i], 0));
+		close(fds[i]);
+	}
+
+	args.nr = 0;
+	EXPECT_EQ(0, ioctl(self->dev, AFUTEX_IOC_WAKEV, &args));
+	args.nr = AFUTEX_WAKEV_MAX + 1;
+	EXPECT_EQ(-1, ioctl(self->dev, AFUTEX_IOC_WAKEV, &args));
+	EXPECT_EQ(EINVAL, errno);
+	args = (struct afutex_wakev) { .words = addr_of(w), .nr = 1, .pad = 1 };
+	EXPECT_EQ(-1, ioctl(self->dev, AFUTEX_IOC_WAKEV, &args));
+	EXPECT_EQ(EINVAL, errno);
+	args = (struct afutex_wakev) { .words = 0, .nr = 1 };
+	EXPECT_EQ(-1, ioctl(self->dev, AFUTEX_IOC_WAKEV, &args));
+	EXPECT_EQ(EFAULT, errno);
+}
+
+/* The address is the argument. */
+TEST_F(futex2, direct_wakes)
+{
+	unsigned long one = variant->scope ? AFUTEX_IOC_WAKE_ONE_PRIVATE : AFUTEX_IOC_WAKE_ONE;
+	unsigned long all = variant->scope ? AFUTEX_IOC_WAKE_ALL_PRIVATE : AFUTEX_IOC_WAKE_ALL;
+	int fds[5];
+
+	for (int i = 0; i < 5; i++)
+		fds[i] = do_fd(self->dev, (word_t *)self->map, variant->scope, 0);
+	EXPECT_EQ(1, ioctl(self->dev, one, self->map));
+	EXPECT_EQ(4, ioctl(self->dev, all, self->map));
+	EXPECT_EQ(0, ioctl(self->dev, all, self->map));
+	EXPECT_EQ(-1, ioctl(self->dev, one, self->map + 2));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->dev, all, -4096L));
+	EXPECT_EQ(EFAULT, errno);
+	for (int i = 0; i < 5; i++)
+		close(fds[i]);
+}
+
 struct many {
 	int dev, nr, ret, err;
 	struct futex_waitv *waiters;

@@ -2,9 +2,11 @@
 
 //! `/dev/afutex`: from an ioctl to an operation.
 
+use super::key::Scope;
 use super::{
     call,
     futex2,
+    wake,
     watch,
     FutexFs,
     Futexes, //
@@ -15,6 +17,7 @@ use crate::sys::bindings::{
 };
 use crate::sys::misc_device::MiscDevice;
 use crate::sys::pseudo_fs::Mount;
+use crate::sys::user_word::UserWord;
 use kernel::ioctl::_IOC_SIZE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -53,6 +56,12 @@ impl MiscDevice for Device {
         let futexes = &*self.futexes;
 
         match cmd {
+            bindings::AFUTEX_IOC_WAKE_ONE => wake_at(futexes, arg, Scope::Shared, 1),
+            bindings::AFUTEX_IOC_WAKE_ALL => wake_at(futexes, arg, Scope::Shared, u32::MAX),
+            bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => wake_at(futexes, arg, Scope::Private, 1),
+            bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => {
+                wake_at(futexes, arg, Scope::Private, u32::MAX)
+            }
             bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
             bindings::AFUTEX_IOC_OPEN => {
                 watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
@@ -63,10 +72,18 @@ impl MiscDevice for Device {
                 futex2::requeue(futexes, read(arg)?).map(|n| n as isize)
             }
             bindings::AFUTEX_IOC_WAITV => futex2::waitv(futexes, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAKEV => futex2::wakev(futexes, read(arg)?).map(|n| n as isize),
             _ if is_info(cmd) => self.info(_IOC_SIZE(cmd), arg),
             _ => Err(ENOTTY),
         }
     }
+}
+
+/// `AFUTEX_IOC_WAKE_ONE` and its like; the errors of [`wake::wake`].
+fn wake_at(futexes: &Futexes, addr: usize, scope: Scope, count: u32) -> Result<isize> {
+    let word = UserWord::new(addr as u64)?;
+
+    wake::wake(futexes, word, scope, count, wake::ANY).map(|n| n as isize)
 }
 
 /// Reads an ioctl's structure; `EFAULT`.
@@ -96,7 +113,10 @@ impl Device {
             ops: call::COMMANDS
                 .iter()
                 .fold(0, |ops, command| ops | 1 << command),
-            features: (bindings::AFUTEX_FEATURE_WATCH | bindings::AFUTEX_FEATURE_FUTEX2).into(),
+            features: (bindings::AFUTEX_FEATURE_WATCH
+                | bindings::AFUTEX_FEATURE_FUTEX2
+                | bindings::AFUTEX_FEATURE_WAKES)
+                .into(),
         };
         let known = info.as_bytes();
         let mut out = UserSlice::new(UserPtr::from_addr(arg), size).writer();

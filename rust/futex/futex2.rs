@@ -26,13 +26,17 @@ use crate::sys::bindings::{
     afutex_wait,
     afutex_waitv,
     afutex_wake,
+    afutex_wakev,
+    afutex_wakev_word,
     futex_waitv, //
 };
 use crate::sys::task::{
+    self,
     Clock,
     Deadline, //
 };
 use kernel::prelude::*;
+use kernel::transmute::AsBytes;
 use kernel::uaccess::{
     UserPtr,
     UserSlice, //
@@ -151,4 +155,51 @@ pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
         )?;
     }
     waitv::waitv(futexes, &waiters, deadline)
+}
+
+/// `AFUTEX_IOC_WAKEV`. Returns how many words were gone through.
+///
+/// # Errors
+///
+/// `EINVAL` for too many words, or padding that is not 0; `EFAULT` if the array cannot be accessed,
+/// by when words before that may have been woken. Errors of single words go to them.
+pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
+    if args.nr > bindings::AFUTEX_WAKEV_MAX || args.pad != 0 {
+        return Err(EINVAL);
+    }
+    let addr = usize::try_from(args.words).map_err(|_| EFAULT)?;
+    let nr = args.nr as usize;
+    let slice = UserSlice::new(
+        UserPtr::from_addr(addr),
+        nr.saturating_mul(size_of::<afutex_wakev_word>()),
+    );
+    let (mut reader, mut writer) = slice.reader_writer();
+
+    // A few at a time, so that copying costs little and nothing is allocated.
+    let mut done = 0;
+    while done < nr && !task::fatal_signal_pending() {
+        let mut words: [afutex_wakev_word; 8] = Default::default();
+        let few = words.len().min(nr - done);
+
+        for word in words.iter_mut().take(few) {
+            *word = reader.read()?;
+        }
+        for word in words.iter_mut().take(few) {
+            word.result = match wake_word(futexes, word) {
+                Ok(woken) => i32::try_from(woken).unwrap_or(i32::MAX),
+                Err(err) => err.to_errno(),
+            };
+        }
+        for word in words.iter().take(few) {
+            writer.write_slice(word.as_bytes())?;
+        }
+        done += few;
+    }
+    Ok(done)
+}
+
+fn wake_word(futexes: &Futexes, args: &afutex_wakev_word) -> Result<u32> {
+    let (word, scope) = word(args.uaddr, args.flags)?;
+
+    wake::wake(futexes, word, scope, args.count, args.mask)
 }

@@ -46,5 +46,7 @@ abi! {
     afutex_wake: 24,
     afutex_requeue: 40,
     afutex_waitv: 24,
+    afutex_wakev: 16,
+    afutex_wakev_word: 24,
     futex_waitv: 24,
 }

@@ -70,6 +70,7 @@ struct afutex_info {
 /* struct afutex_info.features */
 #define AFUTEX_FEATURE_WATCH	0x1	/* AFUTEX_IOC_OPEN, AFUTEX_IOC_REARM */
 #define AFUTEX_FEATURE_FUTEX2	0x2	/* AFUTEX_IOC_WAIT, _WAKE, _REQUEUE, _WAITV */
+#define AFUTEX_FEATURE_WAKES	0x4	/* AFUTEX_IOC_WAKEV, _WAKE_ONE, _WAKE_ALL */
 
 /*
  * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
@@ -196,6 +197,39 @@ struct afutex_waitv {
 	__u64 timeout;
 };
 
+/**
+ * struct afutex_wakev_word - one word of AFUTEX_IOC_WAKEV
+ * @uaddr:  address of the word
+ * @mask:   whom to wake, not 0
+ * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE
+ * @count:  how many at most; 0 wakes nobody
+ * @result: set to how many were woken, or to a negative errno
+ */
+struct afutex_wakev_word {
+	__u64 uaddr;
+	__u32 mask;
+	__u32 flags;
+	__u32 count;
+	__s32 result;
+};
+
+/**
+ * struct afutex_wakev - AFUTEX_IOC_WAKEV: wake on many words
+ * @words: address of an array of struct afutex_wakev_word
+ * @nr:    how many there are, up to AFUTEX_WAKEV_MAX
+ * @pad:   must be 0
+ *
+ * Each word is woken by itself, in order; one that fails does not hold up the others.
+ * Returns how many words were gone through: less than @nr if a fatal signal came.
+ */
+struct afutex_wakev {
+	__u64 words;
+	__u32 nr;
+	__u32 pad;
+};
+
+#define AFUTEX_WAKEV_MAX	(1 << 16)
+
 /* A bound for the kernel memory that one call takes. */
 #define AFUTEX_WAITV_MAX	(1 << 20)
 
@@ -209,5 +243,15 @@ struct afutex_waitv {
 #define AFUTEX_IOC_WAKE		_IOW(AFUTEX_IOC_MAGIC, 0x06, struct afutex_wake)
 #define AFUTEX_IOC_REQUEUE	_IOW(AFUTEX_IOC_MAGIC, 0x07, struct afutex_requeue)
 #define AFUTEX_IOC_WAITV	_IOW(AFUTEX_IOC_MAGIC, 0x08, struct afutex_waitv)
+#define AFUTEX_IOC_WAKEV	_IOW(AFUTEX_IOC_MAGIC, 0x09, struct afutex_wakev)
+
+/*
+ * Wakes of one word of 32 bits, whose address is the argument itself: nothing is
+ * copied. They return how many were woken.
+ */
+#define AFUTEX_IOC_WAKE_ONE		_IO(AFUTEX_IOC_MAGIC, 0x10)
+#define AFUTEX_IOC_WAKE_ALL		_IO(AFUTEX_IOC_MAGIC, 0x11)
+#define AFUTEX_IOC_WAKE_ONE_PRIVATE	_IO(AFUTEX_IOC_MAGIC, 0x12)
+#define AFUTEX_IOC_WAKE_ALL_PRIVATE	_IO(AFUTEX_IOC_MAGIC, 0x13)
 
 #endif /* _UAPI_LINUX_AFUTEX_H */
