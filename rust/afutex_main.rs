@@ -28,6 +28,12 @@ module! {
     authors: ["The afutex authors"],
     description: "Futex words behind file descriptors",
     license: "GPL",
+    params: {
+        max_user_watches: u64 {
+            default: 0,
+            description: "Watches in sets that a user may have (default: 4 % of memory)",
+        },
+    },
 }
 
 /// The loaded module.
@@ -43,7 +49,8 @@ struct Afutex {
 impl kernel::InPlaceModule for Afutex {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            let futexes = Arc::pin_init(Futexes::new()?, GFP_KERNEL)?;
+            let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;
+            let futexes = Arc::pin_init(Futexes::new(max_user_watches)?, GFP_KERNEL)?;
 
             Ok(try_pin_init!(Self {
                 _stats <- Stats::new(futexes.clone()),

@@ -217,6 +217,11 @@ unsigned int afutex_num_possible_cpus(void)
 	return num_possible_cpus();
 }
 
+unsigned long afutex_memory_pages(void)
+{
+	return totalram_pages();
+}
+
 bool afutex_kiocb_nowait(struct kiocb *kiocb)
 {
 	return (kiocb->ki_flags & IOCB_NOWAIT) || (kiocb->ki_filp->f_flags & O_NONBLOCK);

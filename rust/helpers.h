@@ -50,6 +50,7 @@ bool afutex_kiocb_nowait(struct kiocb *kiocb);
 int afutex_file_async_on(struct file *file, int signum);
 void afutex_file_set_nowait(struct file *file);
 unsigned int afutex_num_possible_cpus(void);
+unsigned long afutex_memory_pages(void);
 bool afutex_valid_signal(unsigned long sig);
 bool afutex_fs_context_is_internal(struct fs_context *fc);
 

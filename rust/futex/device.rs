@@ -6,6 +6,7 @@ use super::key::Scope;
 use super::{
     call,
     futex2,
+    set,
     wake,
     watch,
     FutexFs,
@@ -66,6 +67,9 @@ impl MiscDevice for Device {
             bindings::AFUTEX_IOC_OPEN => {
                 watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
+            bindings::AFUTEX_IOC_SET => {
+                set::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
+            }
             bindings::AFUTEX_IOC_WAIT => futex2::wait(futexes, read(arg)?).map(|()| 0),
             bindings::AFUTEX_IOC_WAKE => futex2::wake(futexes, read(arg)?).map(|n| n as isize),
             bindings::AFUTEX_IOC_REQUEUE => {
@@ -87,7 +91,7 @@ fn wake_at(futexes: &Futexes, addr: usize, scope: Scope, count: u32) -> Result<i
 }
 
 /// Reads an ioctl's structure; `EFAULT`.
-fn read<T: FromBytes>(arg: usize) -> Result<T> {
+pub(super) fn read<T: FromBytes>(arg: usize) -> Result<T> {
     UserSlice::new(UserPtr::from_addr(arg), size_of::<T>())
         .reader()
         .read()
@@ -115,7 +119,8 @@ impl Device {
                 .fold(0, |ops, command| ops | 1 << command),
             features: (bindings::AFUTEX_FEATURE_WATCH
                 | bindings::AFUTEX_FEATURE_FUTEX2
-                | bindings::AFUTEX_FEATURE_WAKES)
+                | bindings::AFUTEX_FEATURE_WAKES
+                | bindings::AFUTEX_FEATURE_SET)
                 .into(),
         };
         let known = info.as_bytes();

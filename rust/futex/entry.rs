@@ -18,6 +18,7 @@
 
 use super::fd::FutexFd;
 use super::key::Key;
+use super::member::Member;
 use super::table::Chain;
 use super::waitv::Sleeper;
 use super::watch::Watch;
@@ -46,6 +47,8 @@ pub(crate) enum Target {
     Fd(Arc<Pollable<FutexFd>>),
     /// A file descriptor from `AFUTEX_IOC_OPEN`.
     Watch(Arc<Pollable<Watch>>),
+    /// A member of a set.
+    Member(Arc<Member>),
     /// A task that sleeps on many words.
     Sleeper(Arc<Sleeper>),
 }
@@ -65,6 +68,7 @@ impl Target {
         match self {
             Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => After::Leave,
             Target::Watch(watch) => watch.hit(mask, key),
+            Target::Member(member) => member.hit(mask, key),
         }
     }
 
@@ -74,6 +78,7 @@ impl Target {
             Target::Task(task) => task.wake_up(),
             Target::Fd(fd) => fd.notify_readable(),
             Target::Watch(watch) => watch.notify_readable(),
+            Target::Member(member) => member.set.notify_readable(),
             Target::Sleeper(sleeper) => sleeper.notify(),
         }
     }

@@ -47,7 +47,7 @@ use kernel::uaccess::{
 /// # Errors
 ///
 /// `EINVAL` for another clock, and those of [`Deadline::at_user_timespec`].
-fn deadline(addr: u64, clockid: i32) -> Result<Option<Deadline>> {
+pub(super) fn deadline(addr: u64, clockid: i32) -> Result<Option<Deadline>> {
     let clock = match u32::try_from(clockid) {
         Ok(kernel::bindings::CLOCK_MONOTONIC) => Clock::Monotonic,
         Ok(kernel::bindings::CLOCK_REALTIME) => Clock::Realtime,

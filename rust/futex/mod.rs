@@ -10,7 +10,10 @@ pub(crate) mod entry;
 pub(crate) mod fd;
 pub(crate) mod futex2;
 pub(crate) mod key;
+pub(crate) mod member;
+pub(crate) mod quota;
 pub(crate) mod requeue;
+pub(crate) mod set;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod wait;
@@ -26,6 +29,7 @@ use crate::sys::pseudo_fs::{
 };
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use quota::Users;
 use table::Table;
 
 /// `futexfs`, where the file descriptors live.
@@ -50,6 +54,8 @@ pub(crate) struct Futexes {
     pub(crate) table: Table,
     /// Where their file descriptors live.
     pub(crate) fs: Arc<PseudoFs<FutexFs>>,
+    /// How many watches each user has in sets.
+    pub(crate) users: Arc<Users>,
 }
 
 impl Futexes {
@@ -58,10 +64,12 @@ impl Futexes {
     /// # Errors
     ///
     /// `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
-    pub(crate) fn new() -> Result<impl PinInit<Self>> {
+    pub(crate) fn new(max_user_watches: usize) -> Result<impl PinInit<Self>> {
         let table = Table::new()?;
         let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
 
-        Ok(pin_init!(Self { table, fs }))
+        let users = Arc::pin_init(Users::new(max_user_watches), GFP_KERNEL)?;
+
+        Ok(pin_init!(Self { table, fs, users }))
     }
 }

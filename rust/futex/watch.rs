@@ -148,7 +148,7 @@ impl Request {
     }
 
     /// Compares the word, if that is asked for. Under the bucket's lock.
-    fn admit(&self) -> Result<(), Refusal> {
+    pub(super) fn admit(&self) -> Result<(), Refusal> {
         if self.has(bindings::AFUTEX_COMPARE) {
             compare(self.word, self.value)
         } else {

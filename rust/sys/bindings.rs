@@ -48,5 +48,10 @@ abi! {
     afutex_waitv: 24,
     afutex_wakev: 16,
     afutex_wakev_word: 24,
+    afutex_set: 8,
+    afutex_ctl: 48,
+    afutex_ctlv: 16,
+    afutex_event: 16,
+    afutex_set_wait: 40,
     futex_waitv: 24,
 }

@@ -8,6 +8,10 @@
 //! while epoll still holds it, and wakes without a key. A [`PollHead`] belongs to a file's private
 //! data: epoll, poll, select and io_uring all let go of it before `->release`, so it needs neither.
 
+use super::task::{
+    schedule_until,
+    Deadline, //
+};
 use kernel::bindings;
 use kernel::c_str;
 use kernel::fs::File;
@@ -86,8 +90,8 @@ impl PollHead {
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS` if a signal comes first.
-    pub(crate) fn wait(&self, ready: impl Fn() -> bool) -> Result {
+    /// `ERESTARTSYS` if a signal comes first, `ETIMEDOUT` if the deadline does.
+    pub(crate) fn wait(&self, deadline: Option<Deadline>, ready: impl Fn() -> bool) -> Result {
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
 
         // SAFETY: `entry` is initialised before it is queued, and `finish_wait` takes it off the
@@ -106,7 +110,9 @@ impl PollHead {
                 if interrupted != 0 {
                     break Err(ERESTARTSYS);
                 }
-                bindings::schedule();
+                if schedule_until(deadline) {
+                    break if ready() { Ok(()) } else { Err(ETIMEDOUT) };
+                }
             };
             bindings::finish_wait(self.head.get(), entry.get());
             ret

@@ -10,6 +10,7 @@ use super::poll::{
     READABLE, //
 };
 use super::sigio::FasyncList;
+use super::task::Deadline;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::bindings;
@@ -113,8 +114,25 @@ impl<T> Pollable<T> {
         }
         match block {
             Blocking::Never => Err(EAGAIN),
-            Blocking::Wait => self.head.wait(|| self.inner.ready() != 0),
+            Blocking::Wait => self.head.wait(None, || self.inner.ready() != 0),
         }
+    }
+
+    /// Waits until the file is ready, or a deadline.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`; if a signal comes first, `ERESTARTNOHAND`.
+    pub(crate) fn wait_until(&self, deadline: Option<Deadline>) -> Result
+    where
+        T: PseudoFile,
+    {
+        if self.inner.ready() != 0 {
+            return Ok(());
+        }
+        self.head
+            .wait(deadline, || self.inner.ready() != 0)
+            .map_err(|err| if err == ERESTARTSYS { ERESTARTNOHAND } else { err })
     }
 
     /// Turns on signals to the owner of `file`, which is to be a file of this. `fd` is `si_fd`.

@@ -117,32 +117,48 @@ pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -
             break Sleep::Interrupted;
         }
 
-        match deadline {
-            // SAFETY: We may sleep, by the contract of this function.
-            None => unsafe { bindings::schedule() },
-            Some(Deadline { mut expires, clock }) => {
-                // SAFETY: `expires` is valid for the call, and we may sleep.
-                let ret = unsafe {
-                    bindings::schedule_hrtimeout_range_clock(
-                        &mut expires,
-                        afutex::afutex_timer_slack(),
-                        bindings::hrtimer_mode_HRTIMER_MODE_ABS,
-                        match clock {
-                            Clock::Monotonic => bindings::CLOCK_MONOTONIC,
-                            Clock::Realtime => bindings::CLOCK_REALTIME,
-                        } as i32,
-                    )
-                };
-                if ret == 0 {
-                    break if done() { Sleep::Done } else { Sleep::TimedOut };
-                }
-            }
+        // SAFETY: We may sleep, by the contract of this function.
+        if unsafe { schedule_until(deadline) } {
+            break if done() {
+                Sleep::Done
+            } else {
+                Sleep::TimedOut
+            };
         }
     };
 
     // SAFETY: A running task is running.
     unsafe { afutex::afutex_set_running() };
     result
+}
+
+/// Gives up the CPU until the task is woken or `deadline` passes; returns whether it has passed.
+///
+/// # Safety
+///
+/// The task must be allowed to sleep, and must have set its state before it looked at what it waits
+/// for.
+pub(super) unsafe fn schedule_until(deadline: Option<Deadline>) -> bool {
+    let Some(Deadline { mut expires, clock }) = deadline else {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::schedule() };
+        return false;
+    };
+    let clock = match clock {
+        Clock::Monotonic => bindings::CLOCK_MONOTONIC,
+        Clock::Realtime => bindings::CLOCK_REALTIME,
+    };
+
+    // SAFETY: `expires` is valid for the call; the rest by the safety requirements.
+    let ret = unsafe {
+        bindings::schedule_hrtimeout_range_clock(
+            &mut expires,
+            afutex::afutex_timer_slack(),
+            bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+            clock as i32,
+        )
+    };
+    ret == 0
 }
 
 /// Whether the current task has been killed, so that retrying anything is in vain.
@@ -167,4 +183,10 @@ pub(crate) fn possible_cpus() -> usize {
 pub(crate) fn random_u64() -> u64 {
     // SAFETY: May be called from any context.
     unsafe { bindings::get_random_u64() }
+}
+
+/// How many bytes of memory this machine has.
+pub(crate) fn memory_bytes() -> usize {
+    // SAFETY: Reads a counter.
+    unsafe { afutex::afutex_memory_pages() as usize }.saturating_mul(kernel::page::PAGE_SIZE)
 }

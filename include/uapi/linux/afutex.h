@@ -71,6 +71,7 @@ struct afutex_info {
 #define AFUTEX_FEATURE_WATCH	0x1	/* AFUTEX_IOC_OPEN, AFUTEX_IOC_REARM */
 #define AFUTEX_FEATURE_FUTEX2	0x2	/* AFUTEX_IOC_WAIT, _WAKE, _REQUEUE, _WAITV */
 #define AFUTEX_FEATURE_WAKES	0x4	/* AFUTEX_IOC_WAKEV, _WAKE_ONE, _WAKE_ALL */
+#define AFUTEX_FEATURE_SET	0x8	/* AFUTEX_IOC_SET, _CTL, _SET_WAIT */
 
 /*
  * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
@@ -88,7 +89,7 @@ struct afutex_info {
  * @val:    expected value, with AFUTEX_COMPARE; otherwise 0
  * @mask:   the wakes to wait for, as FUTEX_WAIT_BITSET has it; not 0
  * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE, AFUTEX_COMPARE, _READY, _PERSISTENT
- * @cookie: must be 0
+ * @cookie: in a set, the user's own, given back with events; otherwise 0
  */
 struct afutex_watch {
 	__u64 uaddr;
@@ -230,6 +231,91 @@ struct afutex_wakev {
 
 #define AFUTEX_WAKEV_MAX	(1 << 16)
 
+/**
+ * struct afutex_set - AFUTEX_IOC_SET: make a file descriptor for many watches
+ * @fd_flags: O_CLOEXEC, O_NONBLOCK
+ * @signal:   signal to send to the calling process, or 0, as FUTEX_FD has it
+ *
+ * Returns the descriptor. read(2) gives an array of struct afutex_event.
+ */
+struct afutex_set {
+	__u32 fd_flags;
+	__u32 signal;
+};
+
+/* What to do with a member of a set. */
+#define AFUTEX_CTL_ADD		1	/* add it, and set @id to its number */
+#define AFUTEX_CTL_MOD		2	/* have it wait for what @watch says now */
+#define AFUTEX_CTL_DEL		3	/* remove it; @watch must be all 0 */
+
+/**
+ * struct afutex_ctl - add, change, arm again or remove one member of a set
+ * @op:     AFUTEX_CTL_*
+ * @result: set to 0 or a negative errno
+ * @id:     the member's number
+ * @pad:    must be 0
+ * @watch:  what to wait for
+ */
+struct afutex_ctl {
+	__u32 op;
+	__s32 result;
+	__u32 id;
+	__u32 pad;
+	struct afutex_watch watch;
+};
+
+/**
+ * struct afutex_ctlv - AFUTEX_IOC_CTL, on a set: a batch of struct afutex_ctl
+ * @items: address of the array
+ * @nr:    how many there are
+ * @pad:   must be 0
+ *
+ * Each by itself, in order. Returns how many were gone through.
+ */
+struct afutex_ctlv {
+	__u64 items;
+	__u32 nr;
+	__u32 pad;
+};
+
+/* Why there is an event. */
+#define AFUTEX_WOKEN		0x1	/* @count wakes came */
+#define AFUTEX_VALUE_CHANGED	0x2	/* not armed: the word held another value */
+
+/**
+ * struct afutex_event - something that a member of a set has to tell
+ * @cookie: the member's
+ * @why:    AFUTEX_WOKEN, AFUTEX_VALUE_CHANGED
+ * @count:  wakes since it was told last
+ */
+struct afutex_event {
+	__u64 cookie;
+	__u32 why;
+	__u32 count;
+};
+
+/**
+ * struct afutex_set_wait - AFUTEX_IOC_SET_WAIT, on a set: a loop's whole turn
+ * @items:     address of an array of struct afutex_ctl to go through first
+ * @nr_items:  how many there are; may be 0
+ * @nr_events: how many events there is room for; not 0
+ * @events:    address of an array of struct afutex_event to fill
+ * @timeout:   address of an absolute struct __kernel_timespec, or 0
+ * @clockid:   CLOCK_MONOTONIC or CLOCK_REALTIME
+ * @pad:       must be 0
+ *
+ * Waits for the first event. Returns how many there are.
+ */
+struct afutex_set_wait {
+	__u64 items;
+	__u32 nr_items;
+	__u32 nr_events;
+	__u64 events;
+	__u64 timeout;
+	__s32 clockid;
+	__u32 pad;
+};
+
 /* A bound for the kernel memory that one call takes. */
 #define AFUTEX_WAITV_MAX	(1 << 20)
 
@@ -244,6 +330,9 @@ struct afutex_wakev {
 #define AFUTEX_IOC_REQUEUE	_IOW(AFUTEX_IOC_MAGIC, 0x07, struct afutex_requeue)
 #define AFUTEX_IOC_WAITV	_IOW(AFUTEX_IOC_MAGIC, 0x08, struct afutex_waitv)
 #define AFUTEX_IOC_WAKEV	_IOW(AFUTEX_IOC_MAGIC, 0x09, struct afutex_wakev)
+#define AFUTEX_IOC_SET		_IOW(AFUTEX_IOC_MAGIC, 0x0a, struct afutex_set)
+#define AFUTEX_IOC_CTL		_IOW(AFUTEX_IOC_MAGIC, 0x0b, struct afutex_ctlv)
+#define AFUTEX_IOC_SET_WAIT	_IOW(AFUTEX_IOC_MAGIC, 0x0c, struct afutex_set_wait)
 
 /*
  * Wakes of one word of 32 bits, whose address is the argument itself: nothing is

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `AFUTEX_IOC_SET`: one file descriptor for very many words.
+//!
+//! A set has members, each a watch on a word with a cookie of the user's. A wake puts its members on
+//! the set's list of those that have something to tell; `read` goes through that list. So the cost
+//! of waiting does not depend on how many members there are.
+//!
+//! # Locks
+//!
+//! `members` is held only to find, add and take out members. `ready` comes below a bucket's lock,
+//! and protects the list and each member's state.
+
+use super::member::{
+    Member,
+    Owed,
+    Ready,
+    Told, //
+};
+use super::quota::Quota;
+use super::stats;
+use super::watch::Request;
+use super::{
+    futex2,
+    FutexFs,
+    Futexes, //
+};
+use crate::sys::bindings::{
+    self,
+    afutex_ctl,
+    afutex_ctlv,
+    afutex_event,
+    afutex_set,
+    afutex_set_wait, //
+};
+use crate::sys::poll::READABLE;
+use crate::sys::pseudo_file::{
+    Blocking,
+    Pollable,
+    PseudoFile, //
+};
+use crate::sys::pseudo_fs::Mount;
+use crate::sys::sigio;
+use crate::sys::task::{
+    self,
+    Deadline, //
+};
+use kernel::fs::file::{
+    flags,
+    FileDescriptorReservation, //
+};
+use kernel::fs::File;
+use kernel::iov::IovIterDest;
+use kernel::list::List;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::sync::{
+    Arc,
+    ArcBorrow,
+    Mutex,
+    SpinLock, //
+};
+use kernel::task::Kuid;
+use kernel::transmute::AsBytes;
+use kernel::uaccess::{
+    UserPtr,
+    UserSlice, //
+};
+use kernel::{
+    new_mutex,
+    new_spinlock,
+    seq_print, //
+};
+
+/// A place for a member, found by its number.
+enum Slot {
+    Member(Arc<Member>),
+    /// Free; the number of the next free one, or of the first that there is not.
+    Free(usize),
+}
+
+/// The members of a set, by number.
+#[derive(Default)]
+struct Members {
+    slots: KVVec<Slot>,
+    /// The number of the first free one.
+    free: usize,
+    count: usize,
+}
+
+impl Members {
+    /// Adds a member and returns its number; `ENOMEM`.
+    fn insert(&mut self, member: Arc<Member>) -> Result<u32> {
+        let number = self.free;
+        let id = u32::try_from(number).map_err(|_| ENOSPC)?;
+
+        match self.slots.get_mut(number) {
+            Some(slot) => {
+                if let Slot::Free(next) = *slot {
+                    self.free = next;
+                }
+                *slot = Slot::Member(member);
+            }
+            None => {
+                self.slots.push(Slot::Member(member), GFP_KERNEL_ACCOUNT)?;
+                self.free = self.slots.len();
+            }
+        }
+        self.count += 1;
+        Ok(id)
+    }
+
+    fn get(&self, id: u32) -> Result<Arc<Member>> {
+        match self.slots.get(id as usize) {
+            Some(Slot::Member(member)) => Ok(member.clone()),
+            _ => Err(ENOENT),
+        }
+    }
+
+    fn remove(&mut self, id: u32) -> Result<Arc<Member>> {
+        match self.slots.get_mut(id as usize) {
+            Some(slot @ Slot::Member(_)) => {
+                let old = core::mem::replace(slot, Slot::Free(self.free));
+                self.free = id as usize;
+                self.count -= 1;
+                match old {
+                    Slot::Member(member) => Ok(member),
+                    Slot::Free(_) => Err(ENOENT),
+                }
+            }
+            _ => Err(ENOENT),
+        }
+    }
+}
+
+/// The file.
+#[pin_data]
+pub(crate) struct Set {
+    pub(super) futexes: Arc<Futexes>,
+    #[pin]
+    pub(super) ready: SpinLock<Ready>,
+    #[pin]
+    members: Mutex<Members>,
+    quota: Quota,
+    creator: Kuid,
+    _count: stats::Counted,
+}
+
+impl Set {
+    /// Adds, changes or removes one member.
+    fn control(this: &Arc<Pollable<Self>>, item: &mut afutex_ctl) -> Result {
+        if item.pad != 0 {
+            return Err(EINVAL);
+        }
+        match item.op {
+            bindings::AFUTEX_CTL_ADD => {
+                let request = Request::check(&item.watch)?;
+                this.quota.charge()?;
+                let added = Member::new(this, request, item.watch.cookie).and_then(|member| {
+                    let id = this.members.lock().insert(member.clone())?;
+                    Ok((id, member))
+                });
+                let (id, member) = added.inspect_err(|_| this.quota.uncharge(1))?;
+
+                item.id = id;
+                member.arm().inspect_err(|_| {
+                    // It may have been removed already, by somebody who guessed its number.
+                    drop(this.discard(id));
+                })
+            }
+            bindings::AFUTEX_CTL_MOD => {
+                let request = Request::check(&item.watch)?;
+                let member = this.members.lock().get(item.id)?;
+
+                member.change(request, item.watch.cookie);
+                member.arm()
+            }
+            bindings::AFUTEX_CTL_DEL => {
+                if item.watch.as_bytes().iter().any(|&byte| byte != 0) {
+                    return Err(EINVAL);
+                }
+                this.discard(item.id)?.pass_on(&this.futexes);
+                Ok(())
+            }
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Removes a member, and returns what it owes.
+    fn discard(&self, id: u32) -> Result<Owed> {
+        let member = self.members.lock().remove(id)?;
+
+        member.retire();
+        self.quota.uncharge(1);
+        Ok(member.take_owed())
+    }
+
+    /// Goes through a batch of `struct afutex_ctl`, and returns how many it went through.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the array cannot be accessed. Errors of single members go to them.
+    fn control_all(this: &Arc<Pollable<Self>>, items: u64, nr: u32) -> Result<usize> {
+        let addr = usize::try_from(items).map_err(|_| EFAULT)?;
+        let nr = nr as usize;
+        let len = nr.saturating_mul(size_of::<afutex_ctl>());
+        let (mut reader, mut writer) = UserSlice::new(UserPtr::from_addr(addr), len).reader_writer();
+
+        for done in 0..nr {
+            if task::fatal_signal_pending() {
+                return Ok(done);
+            }
+            let mut item: afutex_ctl = reader.read()?;
+            item.result = match Self::control(this, &mut item) {
+                Ok(()) => 0,
+                Err(err) => err.to_errno(),
+            };
+            writer.write(&item)?;
+        }
+        Ok(nr)
+    }
+
+    /// Hands events to `sink` until it refuses one or there are no more. Returns how many it took.
+    ///
+    /// What it refuses is put back.
+    fn drain(&self, mut sink: impl FnMut(&afutex_event) -> bool) -> usize {
+        const FEW: usize = 8;
+        let mut count = 0;
+
+        loop {
+            let mut few: [Option<Told>; FEW] = [const { None }; FEW];
+            let mut ready = self.ready.lock();
+            for slot in few.iter_mut() {
+                *slot = Member::tell(&mut ready);
+            }
+            drop(ready);
+
+            // Told are told; from the first that is refused on, all are kept.
+            let mut refused = false;
+            let mut more = true;
+            for slot in few.iter_mut() {
+                let Some(told) = slot else {
+                    more = false;
+                    break;
+                };
+                refused = refused || !sink(&told.event);
+                if refused {
+                    continue;
+                }
+                count += 1;
+                *slot = None;
+            }
+            if refused {
+                self.put_back(few);
+            }
+            if refused || !more {
+                return count;
+            }
+        }
+    }
+
+    /// Puts back what was not told, in order, at the head.
+    fn put_back<const N: usize>(&self, mut few: [Option<Told>; N]) {
+        let mut owed = [const { None }; N];
+        let mut ready = self.ready.lock();
+
+        for (slot, owed) in few.iter_mut().zip(owed.iter_mut()).rev() {
+            if let Some(told) = slot.take() {
+                *owed = told.put_back(&mut ready);
+            }
+        }
+        drop(ready);
+        // Of members that were removed meanwhile.
+        for owed in owed.into_iter().flatten() {
+            owed.pass_on(&self.futexes);
+        }
+    }
+
+    /// `AFUTEX_IOC_SET_WAIT`: a batch of controls, then up to `nr_events` events, waiting for the
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`;
+    /// `ERESTARTNOHAND` if a signal comes first.
+    fn wait(this: &Arc<Pollable<Self>>, args: &afutex_set_wait) -> Result<usize> {
+        if args.pad != 0 || args.nr_events == 0 {
+            return Err(EINVAL);
+        }
+        let deadline: Option<Deadline> = futex2::deadline(args.timeout, args.clockid)?;
+        if args.nr_items != 0 {
+            Self::control_all(this, args.items, args.nr_items)?;
+        }
+
+        let addr = usize::try_from(args.events).map_err(|_| EFAULT)?;
+        let len = (args.nr_events as usize).saturating_mul(size_of::<afutex_event>());
+        let mut out = UserSlice::new(UserPtr::from_addr(addr), len).writer();
+        loop {
+            this.wait_until(deadline)?;
+            let mut fault = false;
+            let count = this.drain(|event| {
+                if out.is_empty() {
+                    return false;
+                }
+                fault = out.write(event).is_err();
+                !fault
+            });
+            match count {
+                0 if fault => {
+                    this.notify_readable();
+                    return Err(EFAULT);
+                }
+                0 => (),
+                count => return Ok(count),
+            }
+        }
+    }
+}
+
+impl PseudoFile for Set {
+    const READABLE: bool = true;
+
+    fn ready(&self) -> u32 {
+        if self.ready.lock().list.is_empty() {
+            0
+        } else {
+            READABLE
+        }
+    }
+
+    /// Returns events, as many as there are and fit.
+    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+        const LEN: usize = size_of::<afutex_event>();
+
+        if out.len() < LEN {
+            return Err(EINVAL);
+        }
+        loop {
+            this.wait_ready(block)?;
+            let mut fault = false;
+            let count = this.drain(|event| {
+                if out.len() < LEN {
+                    return false;
+                }
+                fault = out.copy_to_iter(event.as_bytes()) != LEN;
+                !fault
+            });
+            match count {
+                0 if fault => {
+                    this.notify_readable();
+                    return Err(EFAULT);
+                }
+                // Another reader was first.
+                0 => (),
+                count => return Ok(count.saturating_mul(LEN)),
+            }
+        }
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
+        let this: Arc<Pollable<Self>> = this.into();
+
+        match cmd {
+            bindings::AFUTEX_IOC_CTL => {
+                let args: afutex_ctlv = super::device::read(arg)?;
+                if args.pad != 0 {
+                    return Err(EINVAL);
+                }
+                Self::control_all(&this, args.items, args.nr).map(|n| n as isize)
+            }
+            bindings::AFUTEX_IOC_SET_WAIT => {
+                Self::wait(&this, &super::device::read(arg)?).map(|n| n as isize)
+            }
+            _ => Err(ENOTTY),
+        }
+    }
+
+    /// Takes all members off the table, and passes on what they owe after that.
+    fn release(&self) {
+        let members = core::mem::take(&mut *self.members.lock());
+        let each = || {
+            members.slots.iter().filter_map(|slot| match slot {
+                Slot::Member(member) => Some(member),
+                Slot::Free(_) => None,
+            })
+        };
+
+        each().for_each(|member| member.retire());
+        each().for_each(|member| member.take_owed().pass_on(&self.futexes));
+        self.quota.uncharge(members.count);
+    }
+
+    fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
+        const SHOWN: usize = 32;
+        let (usage, limit) = self.quota.usage();
+        let may_see = self.creator == Kuid::current_euid() || task::may_ptrace();
+        let (count, first) = {
+            let members = self.members.lock();
+            let mut first: [Option<(usize, Arc<Member>)>; SHOWN] = [const { None }; SHOWN];
+            let shown = members.slots.iter().enumerate().filter_map(|(id, slot)| match slot {
+                Slot::Member(member) => Some((id, member.clone())),
+                Slot::Free(_) => None,
+            });
+            for (slot, member) in first.iter_mut().zip(shown) {
+                *slot = Some(member);
+            }
+            (members.count, first)
+        };
+
+        seq_print!(out, "afutex-members:\t{}\n", count);
+        seq_print!(out, "afutex-user-watches:\t{} of {}\n", usage, limit);
+        for (id, member) in first.into_iter().flatten() {
+            let (armed, wakes, cookie, request) = member.describe();
+            let state = if armed { "armed" } else { "idle" };
+            let addr = request.word.addr();
+
+            // The first few: a set may have very many.
+            seq_print!(out, "afutex-watch:\t{} {} wakes {} cookie {:#x} ", id, state, wakes, cookie);
+            if may_see {
+                seq_print!(out, "uaddr {:#x}\n", addr);
+            } else {
+                seq_print!(out, "offset {:#x}\n", addr % PAGE_SIZE);
+            }
+        }
+    }
+}
+
+/// `AFUTEX_IOC_SET`: makes a set without members, and returns its file descriptor.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags or a signal that is none; `EMFILE`, `ENFILE`, `ENOMEM`.
+pub(crate) fn open(
+    futexes: &Arc<Futexes>,
+    mount: &Mount<FutexFs>,
+    args: afutex_set,
+) -> Result<u32> {
+    if args.fd_flags & !(flags::O_CLOEXEC | flags::O_NONBLOCK) != 0
+        || !sigio::valid_signal(args.signal)
+    {
+        return Err(EINVAL);
+    }
+
+    let reservation =
+        FileDescriptorReservation::get_unused_fd_flags(args.fd_flags & flags::O_CLOEXEC)?;
+    let fd = reservation.reserved_fd();
+    let quota = Quota::of_current(&futexes.users)?;
+    let data = Arc::pin_init(
+        Pollable::new(pin_init!(Set {
+            futexes: futexes.clone(),
+            ready <- new_spinlock!(Ready { list: List::new() }, "afutex_ready"),
+            members <- new_mutex!(Members::default(), "afutex_members"),
+            quota,
+            creator: Kuid::current_euid(),
+            _count: stats::Counted::new(&stats::FDS),
+        })),
+        GFP_KERNEL_ACCOUNT,
+    )?;
+    let file = mount.create(data.clone(), args.fd_flags & flags::O_NONBLOCK)?;
+    if args.signal != 0 {
+        sigio::own(&file, args.signal)?;
+        data.signal_on(fd, &file)?;
+    }
+    reservation.fd_install(file);
+    Ok(fd)
+}

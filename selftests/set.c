@@ -1,0 +1,806 @@
+// SPDX-License-Identifier: GPL-2.0
+/* AFUTEX_IOC_SET: one descriptor for very many words. */
+#include <liburing.h>
+#include <sys/epoll.h>
+
+#include "memory.h"
+
+FIXTURE(set)
+{
+	int dev, file, set;
+	word_t *word;
+	uint32_t flags;
+};
+
+FIXTURE_VARIANT(set)
+{
+	int scope;
+	enum memory memory;
+};
+
+FIXTURE_VARIANT_ADD(set, private) { PRIVATE, ANON_PRIVATE };
+FIXTURE_VARIANT_ADD(set, shared) { SHARED, ANON_PRIVATE };
+FIXTURE_VARIANT_ADD(set, file) { SHARED, MEMFD };
+
+static int new_set(int dev, int fd_flags, int sig)
+{
+	struct afutex_set args = { .fd_flags = fd_flags, .signal = sig };
+
+	return ioctl(dev, AFUTEX_IOC_SET, &args);
+}
+
+FIXTURE_SETUP(set)
+{
+	self->dev = afutex_open();
+	ASSERT_GE(self->dev, 0);
+	self->word = memory_map(variant->memory, &self->file);
+	ASSERT_TRUE(self->word != NULL);
+	memset((void *)self->word, 0, 4096);
+	self->flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0);
+	self->set = new_set(self->dev, O_CLOEXEC | O_NONBLOCK, 0);
+	ASSERT_GE(self->set, 0);
+}
+
+FIXTURE_TEARDOWN(set)
+{
+	close(self->set);
+	close(self->dev);
+	ASSERT_IDLE();
+}
+
+static int ctl(int set, struct afutex_ctl *items, int nr)
+{
+	struct afutex_ctlv args = { .items = addr_of(items), .nr = nr };
+
+	return ioctl(set, AFUTEX_IOC_CTL, &args);
+}
+
+/* Adds one member; its number, or -errno. */
+static int add(int set, const volatile void *word, uint32_t flags, uint32_t val, uint64_t cookie)
+{
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_ADD,
+		.watch = { .uaddr = addr_of(word), .val = val, .mask = ~0u, .flags = flags,
+			   .cookie = cookie },
+	};
+
+	if (ctl(set, &item, 1) != 1)
+		return -errno;
+	return item.result ? item.result : (int)item.id;
+}
+
+static int del(int set, uint32_t id)
+{
+	struct afutex_ctl item = { .op = AFUTEX_CTL_DEL, .id = id };
+
+	return ctl(set, &item, 1) == 1 ? item.result : -errno;
+}
+
+static int mod(int set, uint32_t id, const volatile void *word, uint32_t flags, uint32_t val,
+	       uint64_t cookie)
+{
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_MOD, .id = id,
+		.watch = { .uaddr = addr_of(word), .val = val, .mask = ~0u, .flags = flags,
+			   .cookie = cookie },
+	};
+
+	return ctl(set, &item, 1) == 1 ? item.result : -errno;
+}
+
+/* How many events there were, or -errno. */
+static int events(int set, struct afutex_event *ev, int room)
+{
+	ssize_t n = read(set, ev, room * sizeof(*ev));
+
+	return n < 0 ? -errno : n % sizeof(*ev) ? -EIO : (int)(n / sizeof(*ev));
+}
+
+#define WAKE(n, word)	EXPECT_EQ(n, do_wake(self->dev, word, variant->scope, n))
+
+TEST_F(set, tells_which_member_was_woken)
+{
+	struct afutex_event ev[8];
+
+	for (int i = 0; i < 100; i++)
+		ASSERT_EQ(i, add(self->set, &self->word[i], self->flags, 0, 1000 + i));
+	EXPECT_EQ(100, counter("queued"));
+	EXPECT_EQ(0, poll_ms(self->set, 0));
+	EXPECT_EQ(-EAGAIN, events(self->set, ev, 8));
+	WAKE(1, &self->word[70]);
+	WAKE(1, &self->word[3]);
+	EXPECT_EQ(READABLE, poll_ms(self->set, 0));
+	ASSERT_EQ(2, events(self->set, ev, 8));
+	EXPECT_EQ(1070, ev[0].cookie);
+	EXPECT_EQ(AFUTEX_WOKEN, ev[0].why);
+	EXPECT_EQ(1, ev[0].count);
+	EXPECT_EQ(1003, ev[1].cookie);
+	EXPECT_EQ(0, poll_ms(self->set, 0));
+	/* One-shot: they are not armed any more, and the others are. */
+	EXPECT_EQ(98, counter("queued"));
+	EXPECT_EQ(0, do_wake(self->dev, &self->word[3], variant->scope, 1));
+}
+
+TEST_F(set, persistent_members_count)
+{
+	struct afutex_event ev[2];
+
+	ASSERT_EQ(0, add(self->set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 7));
+	for (int i = 0; i < 5; i++)
+		WAKE(1, self->word);
+	ASSERT_EQ(1, events(self->set, ev, 2));
+	EXPECT_EQ(7, ev[0].cookie);
+	EXPECT_EQ(5, ev[0].count);
+	WAKE(1, self->word);
+	ASSERT_EQ(1, events(self->set, ev, 2));
+	EXPECT_EQ(1, ev[0].count);
+}
+
+/* A bad member does not disturb the others, and the caller knows which it was. */
+TEST_F(set, batch_succeeds_in_part)
+{
+	struct afutex_ctl items[10];
+	struct afutex_event ev[10];
+
+	for (int i = 0; i < 10; i++)
+		items[i] = (struct afutex_ctl) {
+			.op = AFUTEX_CTL_ADD, .result = 77, .id = 99,
+			.watch = { .uaddr = addr_of(&self->word[i]), .mask = 1,
+				   .flags = self->flags, .cookie = i },
+		};
+	items[1].watch.uaddr++;
+	items[2].watch.mask = 0;
+	items[3].watch.flags |= 0x4000;
+	items[4].op = 9;
+	items[5].pad = 1;
+	items[6].watch.uaddr = 1ULL << 63;
+	items[7].watch.flags |= AFUTEX_COMPARE;
+	items[7].watch.val = 5;
+	EXPECT_EQ(10, ctl(self->set, items, 10));
+	for (int i = 0; i < 10; i++) {
+		static const int expected[] = {
+			0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EFAULT, -EAGAIN, 0, 0,
+		};
+
+		EXPECT_EQ(expected[i], items[i].result);
+	}
+	EXPECT_EQ(3, counter("queued"));
+	WAKE(1, &self->word[9]);
+	ASSERT_EQ(1, events(self->set, ev, 10));
+	EXPECT_EQ(9, ev[0].cookie);
+	/* Numbers are given again. */
+	EXPECT_EQ(0, del(self->set, items[0].id));
+	EXPECT_EQ(-ENOENT, del(self->set, items[0].id));
+	EXPECT_EQ(-ENOENT, del(self->set, 12345));
+	EXPECT_EQ((int)items[0].id, add(self->set, self->word, self->flags, 0, 0));
+}
+
+TEST_F(set, bad_arguments)
+{
+	struct afutex_ctlv args = { .pad = 1 };
+	struct afutex_ctl item = { .op = AFUTEX_CTL_DEL, .watch = { .cookie = 1 } };
+	char buf[16];
+
+	EXPECT_EQ(-1, new_set(self->dev, O_APPEND, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, new_set(self->dev, 0, 65));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_CTL, &args));
+	EXPECT_EQ(EINVAL, errno);
+	args = (struct afutex_ctlv) { .nr = 1 };
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_CTL, &args));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(1, ctl(self->set, &item, 1));
+	EXPECT_EQ(-EINVAL, item.result);
+	EXPECT_EQ(-1, read(self->set, buf, 15));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_REARM, buf));
+	EXPECT_EQ(ENOTTY, errno);
+}
+
+TEST_F(set, differing_value)
+{
+	struct afutex_event ev[4];
+
+	*self->word = 3;
+	EXPECT_EQ(-EAGAIN, add(self->set, self->word, self->flags | AFUTEX_COMPARE, 2, 1));
+	EXPECT_EQ(0, counter("queued"));
+	EXPECT_EQ(0, add(self->set, self->word, self->flags | AFUTEX_COMPARE | AFUTEX_READY, 2, 1));
+	ASSERT_EQ(1, events(self->set, ev, 4));
+	EXPECT_EQ(AFUTEX_VALUE_CHANGED, ev[0].why);
+	EXPECT_EQ(0, ev[0].count);
+	/* Armed again with the new one. */
+	EXPECT_EQ(0, mod(self->set, 0, self->word, self->flags | AFUTEX_COMPARE, 3, 2));
+	WAKE(1, self->word);
+	ASSERT_EQ(1, events(self->set, ev, 4));
+	EXPECT_EQ(2, ev[0].cookie);
+	EXPECT_EQ(AFUTEX_WOKEN, ev[0].why);
+}
+
+/* Everything about a member can be changed, also its word. */
+TEST_F(set, change)
+{
+	struct afutex_event ev[4];
+
+	ASSERT_EQ(0, add(self->set, self->word, self->flags, 0, 1));
+	ASSERT_EQ(0, mod(self->set, 0, &self->word[9], self->flags | AFUTEX_PERSISTENT, 0, 2));
+	EXPECT_EQ(0, do_wake(self->dev, self->word, variant->scope, 1));
+	WAKE(1, &self->word[9]);
+	WAKE(1, &self->word[9]);
+	ASSERT_EQ(1, events(self->set, ev, 4));
+	EXPECT_EQ(2, ev[0].cookie);
+	EXPECT_EQ(2, ev[0].count);
+}
+
+/* The same word twice in one set, and in many: each is a waiter of its own. */
+TEST_F(set, same_word_many_times)
+{
+	struct afutex_event ev[8];
+	int sets[3];
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(i, add(self->set, self->word, self->flags, 0, i));
+	for (int i = 0; i < 3; i++) {
+		sets[i] = new_set(self->dev, O_NONBLOCK, 0);
+		ASSERT_EQ(0, add(sets[i], self->word, self->flags, 0, 10 + i));
+	}
+	EXPECT_EQ(1, counter("keys"));
+	WAKE(1, self->word);
+	ASSERT_EQ(1, events(self->set, ev, 8));
+	EXPECT_EQ(0, ev[0].cookie);
+	WAKE(2, self->word);
+	ASSERT_EQ(1, events(self->set, ev, 8));
+	EXPECT_EQ(1, ev[0].cookie);
+	ASSERT_EQ(1, events(sets[0], ev, 8));
+	EXPECT_EQ(10, ev[0].cookie);
+	EXPECT_EQ(-EAGAIN, events(sets[1], ev, 8));
+	EXPECT_EQ(2, do_wake(self->dev, self->word, variant->scope, INT32_MAX));
+	for (int i = 0; i < 3; i++)
+		close(sets[i]);
+}
+
+/* In order, and the rest stays, however small the buffer is. */
+TEST_F(set, short_buffers_keep_order)
+{
+	struct afutex_event ev[64];
+	int seen = 0;
+
+	for (int i = 0; i < 50; i++) {
+		ASSERT_EQ(i, add(self->set, &self->word[i], self->flags, 0, i));
+		WAKE(1, &self->word[i]);
+	}
+	for (int room = 1; seen < 50; room = room % 11 + 1) {
+		int n = events(self->set, ev, room);
+
+		ASSERT_GT(n, 0);
+		for (int i = 0; i < n; i++)
+			EXPECT_EQ(seen++, (int)ev[i].cookie);
+	}
+	EXPECT_EQ(50, seen);
+	EXPECT_EQ(-EAGAIN, events(self->set, ev, 1));
+}
+
+/* What does not reach the reader is at the head again. */
+TEST_F(set, fault_swallows_nothing)
+{
+	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct afutex_event ev[64], *edge = (void *)(page + 4096 - 3 * sizeof(ev[0]));
+
+	munmap(page + 4096, 4096);
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(i, add(self->set, &self->word[i], self->flags, 0, i));
+		WAKE(1, &self->word[i]);
+	}
+	EXPECT_EQ(-1, syscall(SYS_read, self->set, 8L, 160L));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(3, events(self->set, edge, 10));
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(i, (int)edge[i].cookie);
+	ASSERT_EQ(17, events(self->set, ev, 64));
+	for (int i = 0; i < 17; i++)
+		EXPECT_EQ(3 + i, (int)ev[i].cookie);
+}
+
+struct delayed {
+	int dev, scope;
+	word_t *word;
+};
+
+static void *wake_later(void *arg)
+{
+	struct delayed *d = arg;
+
+	sleep_ms(30);
+	return (void *)(long)do_wake(d->dev, d->word, d->scope, 1);
+}
+
+#define WHILE_WAITING(expr) do {						\
+	struct delayed d = { self->dev, variant->scope, self->word };		\
+	pthread_t thread;							\
+	void *ret;								\
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_later, &d));		\
+	expr;									\
+	pthread_join(thread, &ret);						\
+	EXPECT_EQ(1, (long)ret);						\
+} while (0)
+
+TEST_F(set, waited_for_in_every_way)
+{
+	int ep = epoll_create1(0), outer = epoll_create1(0), set = new_set(self->dev, 0, 0);
+	struct epoll_event ee = { .events = EPOLLIN };
+	struct afutex_event ev[2];
+	struct io_uring ring;
+	struct io_uring_cqe *cqe;
+
+	ASSERT_EQ(0, add(set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 1));
+	WHILE_WAITING(EXPECT_EQ(1, events(set, ev, 2)));
+	WHILE_WAITING(EXPECT_EQ(READABLE, poll_ms(set, 10000)));
+	EXPECT_EQ(1, events(set, ev, 2));
+
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, set, &ee));
+	ASSERT_EQ(0, epoll_ctl(outer, EPOLL_CTL_ADD, ep, &ee));
+	WHILE_WAITING(EXPECT_EQ(1, epoll_wait(outer, &ee, 1, 10000)));
+	EXPECT_EQ(1, epoll_wait(ep, &ee, 1, 0));
+	EXPECT_EQ(1, events(set, ev, 2));
+	EXPECT_EQ(0, epoll_wait(ep, &ee, 1, 0));
+
+	/* On the edge: once for each wake. */
+	ee.events = EPOLLIN | EPOLLET;
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_MOD, set, &ee));
+	WHILE_WAITING(EXPECT_EQ(1, epoll_wait(ep, &ee, 1, 10000)));
+	EXPECT_EQ(0, epoll_wait(ep, &ee, 1, 0));
+	EXPECT_EQ(1, events(set, ev, 2));
+
+	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
+	io_uring_prep_read(io_uring_get_sqe(&ring), set, ev, sizeof(ev), 0);
+	ASSERT_EQ(1, io_uring_submit(&ring));
+	WHILE_WAITING(EXPECT_EQ(0, io_uring_wait_cqe(&ring, &cqe)));
+	EXPECT_EQ(sizeof(ev[0]), cqe->res);
+	io_uring_queue_exit(&ring);
+	close(ep);
+	close(outer);
+	close(set);
+}
+
+static void on_signal(int sig)
+{
+}
+
+static void *signal_later(void *arg)
+{
+	sleep_ms(30);
+	pthread_kill(*(pthread_t *)arg, SIGUSR1);
+	return NULL;
+}
+
+TEST_F(set, interrupted_read)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	int set = new_set(self->dev, 0, 0);
+	pthread_t me = pthread_self(), thread;
+	struct afutex_event ev;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_later, &me));
+	EXPECT_EQ(-EINTR, events(set, &ev, 1));
+	pthread_join(thread, NULL);
+	close(set);
+}
+
+TEST_F(set, signals)
+{
+	int set = new_set(self->dev, O_NONBLOCK, SIGRTMIN);
+	struct timespec ts = { 5, 0 };
+	siginfo_t info;
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	ASSERT_EQ(0, add(set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 0));
+	for (int i = 0; i < 3; i++) {
+		WAKE(1, self->word);
+		EXPECT_EQ(SIGRTMIN, sigtimedwait(&mask, &info, &ts));
+		EXPECT_EQ(set, info.si_fd);
+	}
+	close(set);
+}
+
+/* A loop's whole turn is one call: arm again, wait, take the events. */
+TEST_F(set, wait_call)
+{
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_MOD,
+		.watch = { .uaddr = addr_of(self->word), .mask = 1, .cookie = 5,
+			   .flags = self->flags | AFUTEX_COMPARE | AFUTEX_READY },
+	};
+	struct afutex_event ev[4];
+	struct timespec64 past = { 1, 0 };
+	struct afutex_set_wait args = {
+		.items = addr_of(&item), .nr_items = 1, .events = addr_of(ev), .nr_events = 4,
+		.clockid = CLOCK_MONOTONIC,
+	};
+
+	ASSERT_EQ(0, add(self->set, self->word, self->flags, 0, 5));
+	for (int i = 0; i < 5; i++) {
+		WHILE_WAITING(EXPECT_EQ(1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args)));
+		EXPECT_EQ(0, item.result);
+		EXPECT_EQ(5, ev[0].cookie);
+		EXPECT_EQ(AFUTEX_WOKEN, ev[0].why);
+	}
+	*self->word = 1;
+	EXPECT_EQ(1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args));
+	EXPECT_EQ(AFUTEX_VALUE_CHANGED, ev[0].why);
+
+	args.nr_items = 0;
+	args.timeout = addr_of(&past);
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	args.pad = 1;
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args));
+	EXPECT_EQ(EINVAL, errno);
+	args.pad = 0;
+	args.nr_events = 0;
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args));
+	EXPECT_EQ(EINVAL, errno);
+	args.nr_events = 1;
+	args.clockid = 99;
+	EXPECT_EQ(-1, ioctl(self->set, AFUTEX_IOC_SET_WAIT, &args));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+/* What was counted and not told goes to the next when the member is removed. */
+TEST_F(set, removal_passes_on)
+{
+	struct afutex_event ev[4];
+	int next;
+
+	for (int persistent = 0; persistent < 2; persistent++) {
+		uint32_t flags = self->flags | (persistent ? AFUTEX_PERSISTENT : 0);
+		int id = add(self->set, self->word, flags, 0, 1);
+
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		WAKE(1, self->word);
+		EXPECT_EQ(0, poll_ms(next, 0));
+		EXPECT_EQ(0, del(self->set, id));
+		EXPECT_EQ(READABLE, poll_ms(next, 0));
+		/* And is not told any more. */
+		EXPECT_EQ(0, poll_ms(self->set, 0));
+		EXPECT_EQ(-EAGAIN, events(self->set, ev, 4));
+		close(next);
+
+		id = add(self->set, self->word, flags, 0, 1);
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		WAKE(1, self->word);
+		EXPECT_EQ(1, events(self->set, ev, 4));
+		EXPECT_EQ(0, del(self->set, id));
+		EXPECT_EQ(0, poll_ms(next, 0));
+		close(next);
+	}
+}
+
+/* All members are off the table before a closed set passes anything on. */
+TEST_F(set, closing_passes_on_to_others)
+{
+	int set = new_set(self->dev, O_NONBLOCK, 0), next;
+
+	for (int i = 0; i < 40; i++)
+		ASSERT_EQ(i, add(set, self->word, self->flags | i % 2 * AFUTEX_PERSISTENT, 0, i));
+	next = do_fd(self->dev, self->word, variant->scope, 0);
+	WAKE(3, self->word);
+	close(set);
+	EXPECT_EQ(READABLE, poll_ms(next, 5000));
+	EXPECT_TRUE(counter_becomes("queued", 0));
+	close(next);
+}
+
+TEST_F(set, requeue_moves_members)
+{
+	word_t *other = self->word + 100;
+	struct afutex_requeue args = {
+		.uaddr = addr_of(self->word), .uaddr2 = addr_of(other), .flags = self->flags,
+		.requeue = 10,
+	};
+	struct afutex_event ev[4];
+
+	ASSERT_EQ(0, add(self->set, self->word, self->flags, 0, 1));
+	ASSERT_EQ(1, add(self->set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 2));
+	EXPECT_EQ(2, ioctl(self->dev, AFUTEX_IOC_REQUEUE, &args));
+	EXPECT_EQ(2, do_wake(self->dev, other, variant->scope, INT32_MAX));
+	ASSERT_EQ(2, events(self->set, ev, 4));
+	EXPECT_EQ(1, do_wake(self->dev, other, variant->scope, INT32_MAX));
+	/* Woken and not told: it stays with its word. */
+	args.uaddr = addr_of(other);
+	args.uaddr2 = addr_of(self->word);
+	EXPECT_EQ(0, ioctl(self->dev, AFUTEX_IOC_REQUEUE, &args));
+}
+
+TEST_F(set, fdinfo_stays_readable)
+{
+	static char text[65536];
+	char path[64];
+	int f, lines = 0;
+
+	for (int i = 0; i < 500; i++)
+		ASSERT_EQ(i, add(self->set, &self->word[i], self->flags, 0, i));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->set);
+	f = open(path, O_RDONLY);
+	ASSERT_GT(read(f, text, sizeof(text) - 1), 0);
+	close(f);
+	EXPECT_TRUE(strstr(text, "afutex-members:\t500\n") != NULL);
+	for (char *at = text; (at = strstr(at, "afutex-watch:")); at++)
+		lines++;
+	EXPECT_EQ(32, lines);
+}
+
+struct busy {
+	int dev, set, scope, seed;
+	uint32_t flags;
+	word_t *words;
+	_Atomic bool *stop;
+	long count, bad;
+	pthread_t thread;
+};
+
+static void *add_and_remove(void *arg)
+{
+	struct busy *b = arg;
+	int ids[16] = { 0 };
+	unsigned int seed = b->seed;
+
+	while (!*b->stop) {
+		int *id = &ids[rand_r(&seed) % 16];
+		word_t *word = &b->words[rand_r(&seed) % 32];
+		uint32_t flags = b->flags | rand_r(&seed) % 2 * AFUTEX_PERSISTENT;
+		int ret;
+
+		if (!*id) {
+			ret = add(b->set, word, flags, 0, 1);
+			*id = ret < 0 ? 0 : ret + 1;
+		} else if (rand_r(&seed) % 2) {
+			ret = mod(b->set, *id - 1, word, flags, 0, 2);
+		} else {
+			ret = del(b->set, *id - 1);
+			*id = 0;
+		}
+		if (ret < 0)
+			b->bad = ret;
+		b->count++;
+	}
+	for (int i = 0; i < 16; i++)
+		if (ids[i] && del(b->set, ids[i] - 1))
+			b->bad = -1;
+	return NULL;
+}
+
+static void *wake_and_read(void *arg)
+{
+	struct busy *b = arg;
+	unsigned int seed = b->seed;
+	struct afutex_event ev[4];
+
+	while (!*b->stop) {
+		do_wake(b->dev, &b->words[rand_r(&seed) % 32], b->scope, rand_r(&seed) % 3);
+		if (rand_r(&seed) % 4 == 0)
+			events(b->set, ev, 1 + rand_r(&seed) % 4);
+		b->count++;
+	}
+	return NULL;
+}
+
+/* Adding, changing, removing, waking and reading at once. */
+TEST_F_TIMEOUT(set, everything_at_once, 600)
+{
+	_Atomic bool stop = false;
+	struct busy b[4];
+
+	for (int i = 0; i < 4; i++) {
+		b[i] = (struct busy) {
+			.dev = self->dev, .set = self->set, .scope = variant->scope, .seed = i,
+			.flags = self->flags, .words = self->word, .stop = &stop,
+		};
+		ASSERT_EQ(0, pthread_create(&b[i].thread, NULL,
+					    i % 2 ? wake_and_read : add_and_remove, &b[i]));
+	}
+	sleep_ms(3000);
+	stop = true;
+	for (int i = 0; i < 4; i++) {
+		pthread_join(b[i].thread, NULL);
+		EXPECT_EQ(0, b[i].bad);
+		EXPECT_GT(b[i].count, 0);
+	}
+	EXPECT_EQ(0, counter("queued"));
+}
+
+static void *take_tokens(void *arg)
+{
+	struct busy *b = arg;
+	int set = -1, i = 0;
+
+	while (true) {
+		struct afutex_event ev[4];
+		uint32_t now = *b->words;
+
+		while (now && !atomic_compare_exchange_weak(b->words, &now, now - 1))
+			;
+		if (now) {
+			b->count++;
+			continue;
+		}
+		if (*b->stop)
+			break;
+		if (set < 0) {
+			set = new_set(b->dev, O_NONBLOCK, 0);
+			if (add(set, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0))
+				b->bad = 1;
+		} else if (mod(set, 0, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0)) {
+			b->bad = 2;
+		}
+		if (!poll_ms(set, 20000)) {
+			b->bad = 3;
+			break;
+		}
+		/* Now and then it is closed, or its member removed, without being read. */
+		if (++i % 5 == 0) {
+			close(set);
+			set = -1;
+		} else if (i % 7 == 0) {
+			del(set, 0);
+			if (add(set, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0))
+				b->bad = 4;
+		} else {
+			events(set, ev, 4);
+		}
+	}
+	close(set);
+	return NULL;
+}
+
+/* Tokens in are tokens out, though sets are closed with wakes in them. */
+TEST_F_TIMEOUT(set, tokens_are_not_lost, 600)
+{
+	_Atomic bool stop = false;
+	struct busy b[3];
+	long given = rounds(100000), taken = 0;
+
+	for (int i = 0; i < 3; i++) {
+		b[i] = (struct busy) {
+			.dev = self->dev, .scope = variant->scope, .flags = self->flags,
+			.words = self->word, .stop = &stop,
+		};
+		ASSERT_EQ(0, pthread_create(&b[i].thread, NULL, take_tokens, &b[i]));
+	}
+	for (long i = 0; i < given; i++) {
+		atomic_fetch_add(self->word, 1);
+		do_wake(self->dev, self->word, variant->scope, 1);
+		if (i % 4 == 0)
+			while (*self->word > 1)
+				sched_yield();
+	}
+	EXPECT_TRUE(eventually(*self->word == 0));
+	stop = true;
+	for (int i = 0; i < 3; i++) {
+		while (pthread_tryjoin_np(b[i].thread, NULL))
+			do_wake(self->dev, self->word, variant->scope, INT32_MAX);
+		EXPECT_EQ(0, b[i].bad);
+		taken += b[i].count;
+	}
+	EXPECT_EQ(given, taken);
+}
+
+/* Kernel memory that is not page cache nor user memory, in bytes. */
+static long kernel_memory(void)
+{
+	char line[128];
+	long kb, sum = 0;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "Slab: %ld", &kb) == 1 || sscanf(line, "VmallocUsed: %ld", &kb) == 1)
+			sum += kb;
+	fclose(f);
+	return sum * 1024;
+}
+
+/* Loads the module anew with a limit of watches, or with its own. */
+static bool reload(const char *params)
+{
+	int ko = open("/afutex.ko", O_RDONLY | O_CLOEXEC);
+	bool ok = eventually(!syscall(SYS_delete_module, "afutex", O_NONBLOCK)) &&
+		  !syscall(SYS_finit_module, ko, params, 0);
+
+	close(ko);
+	return ok;
+}
+
+FIXTURE(many)
+{
+	int unused;
+};
+
+FIXTURE_SETUP(many)
+{
+}
+
+FIXTURE_TEARDOWN(many)
+{
+	ASSERT_IDLE();
+}
+
+/* As many as a loop may want, through one descriptor; and what each takes. */
+TEST_F_TIMEOUT(many, very_many_words, 900)
+{
+	enum { BATCH = 1000 };
+	static struct afutex_ctl items[BATCH];
+	struct afutex_event ev[100];
+	int n = getenv("AFUTEX_SLOW") && atoi(getenv("AFUTEX_SLOW")) > 1 ? 20000 : 1000000;
+	word_t *words = mmap(NULL, n * 4L, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+	unsigned int seed = 1;
+	long before, after;
+	int dev, set;
+
+	ASSERT_TRUE(words != MAP_FAILED);
+	ASSERT_TRUE(reload("max_user_watches=1000000"));
+	dev = afutex_open();
+	set = new_set(dev, O_NONBLOCK, 0);
+	memset((void *)words, 0, n * 4L);
+	before = kernel_memory();
+	for (int at = 0; at < n; at += BATCH) {
+		for (int i = 0; i < BATCH; i++)
+			items[i] = (struct afutex_ctl) {
+				.op = AFUTEX_CTL_ADD,
+				.watch = { .uaddr = addr_of(&words[at + i]), .mask = 1,
+					   .cookie = at + i,
+					   .flags = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE |
+						    AFUTEX_PERSISTENT },
+			};
+		ASSERT_EQ(BATCH, ctl(set, items, BATCH));
+		for (int i = 0; i < BATCH; i++)
+			ASSERT_EQ(0, items[i].result);
+	}
+	after = kernel_memory();
+	EXPECT_EQ(n, counter("queued"));
+	EXPECT_EQ(0, counter("pinned"));
+	TH_LOG("%d watches, %ld bytes of kernel memory for each", n, (after - before) / n);
+
+	for (int i = 0; i < 10000; i++) {
+		int which = rand_r(&seed) % n;
+
+		ASSERT_EQ(1, do_wake(dev, &words[which], PRIVATE, 1));
+		ASSERT_EQ(1, events(set, ev, 100));
+		ASSERT_EQ(which, (int)ev[0].cookie);
+	}
+	close(set);
+	close(dev);
+	EXPECT_TRUE(counter_becomes("queued", 0));
+	munmap((void *)words, n * 4L);
+	EXPECT_TRUE(reload(""));
+}
+
+/* The limit of a user's watches, over all his sets. */
+TEST_F(many, limit_of_watches)
+{
+	word_t word = 0;
+	int dev, a, b;
+
+	ASSERT_TRUE(reload("max_user_watches=10"));
+	dev = afutex_open();
+	a = new_set(dev, 0, 0);
+	b = new_set(dev, 0, 0);
+	for (int i = 0; i < 10; i++)
+		ASSERT_GE(add(i % 2 ? a : b, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0), 0);
+	EXPECT_EQ(-ENOSPC, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
+	EXPECT_EQ(-ENOSPC, add(b, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
+	EXPECT_EQ(10, counter("queued"));
+	EXPECT_EQ(0, del(a, 0));
+	EXPECT_EQ(0, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
+	close(b);
+	ASSERT_TRUE(counter_becomes("queued", 5));
+	EXPECT_EQ(5, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
+	close(a);
+	close(dev);
+	EXPECT_TRUE(reload(""));
+}
+
+TEST_HARNESS_MAIN
