@@ -29,6 +29,10 @@ module! {
     description: "Futex words behind file descriptors",
     license: "GPL",
     params: {
+        buckets: u64 {
+            default: 0,
+            description: "Buckets of the futex table, a power of two (default: by CPUs and memory)",
+        },
         max_user_watches: u64 {
             default: 0,
             description: "Watches in sets that a user may have (default: 4 % of memory)",
@@ -49,8 +53,9 @@ struct Afutex {
 impl kernel::InPlaceModule for Afutex {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
+            let buckets = usize::try_from(module_parameters::buckets.value())?;
             let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;
-            let futexes = Arc::pin_init(Futexes::new(max_user_watches)?, GFP_KERNEL)?;
+            let futexes = Arc::pin_init(Futexes::new(buckets, max_user_watches)?, GFP_KERNEL)?;
 
             Ok(try_pin_init!(Self {
                 _stats <- Stats::new(futexes.clone()),

@@ -696,7 +696,8 @@ static long kernel_memory(void)
 	FILE *f = fopen("/proc/meminfo", "r");
 
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "Slab: %ld", &kb) == 1 || sscanf(line, "VmallocUsed: %ld", &kb) == 1)
+		if (sscanf(line, "Slab: %ld", &kb) == 1 ||
+		    sscanf(line, "VmallocUsed: %ld", &kb) == 1)
 			sum += kb;
 	fclose(f);
 	return sum * 1024;

@@ -146,10 +146,8 @@ impl KeyId {
 /// What keeps the object of a [`KeyId`] from becoming another one.
 enum Holder {
     Mm(#[expect(dead_code)] ARef<Mm>),
-    Page {
-        _pin: PinnedPage,
-        _count: stats::Counted,
-    },
+    /// Apart, so that the others, of which there may be very many, are small.
+    Page(#[expect(dead_code)] KBox<(PinnedPage, stats::Counted)>),
     /// KUnit's threads have no memory.
     #[cfg(CONFIG_KUNIT)]
     Nothing,
@@ -196,10 +194,10 @@ impl Key {
                     Backing::Anonymous => Self::hold_mm(Kind::Mm, word)?,
                     Backing::Object => (
                         KeyId::in_page(pin.id(), word),
-                        Holder::Page {
-                            _pin: pin.charge()?,
-                            _count: stats::Counted::new(&stats::PINNED),
-                        },
+                        Holder::Page(KBox::new(
+                            (pin.charge()?, stats::Counted::new(&stats::PINNED)),
+                            GFP_KERNEL_ACCOUNT,
+                        )?),
                     ),
                 }
             }

@@ -118,7 +118,11 @@ impl Member {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(set: &Arc<Pollable<Set>>, request: Request, cookie: u64) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        set: &Arc<Pollable<Set>>,
+        request: Request,
+        cookie: u64,
+    ) -> Result<Arc<Self>> {
         let entry = Entry::new()?.into_arc();
         let lock: &SpinLock<Ready> = &set.ready;
 

@@ -63,9 +63,9 @@ impl Futexes {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
-    pub(crate) fn new(max_user_watches: usize) -> Result<impl PinInit<Self>> {
-        let table = Table::new()?;
+    /// `EINVAL` if `buckets` is not a power of two; `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
+    pub(crate) fn new(buckets: usize, max_user_watches: usize) -> Result<impl PinInit<Self>> {
+        let table = Table::new(buckets)?;
         let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
 
         let users = Arc::pin_init(Users::new(max_user_watches), GFP_KERNEL)?;

@@ -205,7 +205,8 @@ impl Set {
         let addr = usize::try_from(items).map_err(|_| EFAULT)?;
         let nr = nr as usize;
         let len = nr.saturating_mul(size_of::<afutex_ctl>());
-        let (mut reader, mut writer) = UserSlice::new(UserPtr::from_addr(addr), len).reader_writer();
+        let (mut reader, mut writer) =
+            UserSlice::new(UserPtr::from_addr(addr), len).reader_writer();
 
         for done in 0..nr {
             if task::fatal_signal_pending() {
@@ -398,10 +399,14 @@ impl PseudoFile for Set {
         let (count, first) = {
             let members = self.members.lock();
             let mut first: [Option<(usize, Arc<Member>)>; SHOWN] = [const { None }; SHOWN];
-            let shown = members.slots.iter().enumerate().filter_map(|(id, slot)| match slot {
-                Slot::Member(member) => Some((id, member.clone())),
-                Slot::Free(_) => None,
-            });
+            let shown = members
+                .slots
+                .iter()
+                .enumerate()
+                .filter_map(|(id, slot)| match slot {
+                    Slot::Member(member) => Some((id, member.clone())),
+                    Slot::Free(_) => None,
+                });
             for (slot, member) in first.iter_mut().zip(shown) {
                 *slot = Some(member);
             }
@@ -416,7 +421,14 @@ impl PseudoFile for Set {
             let addr = request.word.addr();
 
             // The first few: a set may have very many.
-            seq_print!(out, "afutex-watch:\t{} {} wakes {} cookie {:#x} ", id, state, wakes, cookie);
+            seq_print!(
+                out,
+                "afutex-watch:\t{} {} wakes {} cookie {:#x} ",
+                id,
+                state,
+                wakes,
+                cookie
+            );
             if may_see {
                 seq_print!(out, "uaddr {:#x}\n", addr);
             } else {

@@ -266,18 +266,27 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Makes a table with nobody in it: 256 buckets for each possible CPU, as futex(2) has.
+    /// Makes a table with nobody in it, of `buckets`, or, for 0, of as many as this machine wants:
+    /// 256 for each possible CPU, as futex(2) has, so that wakers do not meet; but, since here a
+    /// task can wait on very many words, at least a thousandth of the memory, up to 4 MiB.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
-        const BUCKETS_PER_CPU: usize = 256;
+    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
+    pub(crate) fn new(buckets: usize) -> Result<Self> {
+        const PER_CPU: usize = 256;
+        const MEMORY_PER_BUCKET: usize = 1024 * size_of::<Bucket>();
+        const MANY: usize = 1 << 16;
 
-        let count = task::possible_cpus()
-            .saturating_mul(BUCKETS_PER_CPU)
-            .checked_next_power_of_two()
-            .ok_or(ENOMEM)?;
+        let count = match buckets {
+            0 => (task::memory_bytes() / MEMORY_PER_BUCKET)
+                .min(MANY)
+                .max(task::possible_cpus().saturating_mul(PER_CPU))
+                .checked_next_power_of_two()
+                .ok_or(ENOMEM)?,
+            count if count.is_power_of_two() => count,
+            _ => return Err(EINVAL),
+        };
 
         Ok(Self {
             seed: [task::random_u64(), task::random_u64()],
@@ -437,6 +446,9 @@ impl Table {
         let mut census = Census::default();
 
         for bucket in self.buckets.iter() {
+            if bucket.waiters.load(Relaxed) == 0 {
+                continue;
+            }
             let chain = bucket.chain.lock();
             for key in chain.keys.iter() {
                 census.keys += 1;
@@ -490,13 +502,15 @@ mod tests {
 
     #[test]
     fn buckets_are_a_power_of_two() -> Result {
-        assert!(Table::new()?.buckets().is_power_of_two());
+        assert!(Table::new(0)?.buckets().is_power_of_two());
+        assert_eq!(Table::new(64)?.buckets(), 64);
+        assert!(Table::new(65).is_err());
         Ok(())
     }
 
     #[test]
     fn nobody_waits() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
 
         assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 0);
         assert!(table.dequeue(&*Entry::new()?).is_none());
@@ -506,7 +520,7 @@ mod tests {
 
     #[test]
     fn refused_entry_leaves_nothing() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let task: &Task = current!();
         let queued = Entry::new()?;
         let entry = queued.clone_arc();
@@ -525,7 +539,7 @@ mod tests {
 
     #[test]
     fn first_come_first_woken() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let mut entries = KVec::new();
 
         for _ in 0..40 {
@@ -547,7 +561,7 @@ mod tests {
 
     #[test]
     fn count_of_zero_wakes_nobody() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let entry = queue(&table, 0)?;
 
         assert_eq!(table.wake(&KeyId::of_nothing(0), 0, ANY), 0);
@@ -559,7 +573,7 @@ mod tests {
     /// The life of an entry: queued, and then either woken or dequeued, once.
     #[test]
     fn seat_is_taken_once() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let woken = queue(&table, 0)?;
         let dequeued = queue(&table, 0)?;
 
@@ -575,7 +589,7 @@ mod tests {
     /// A key lives as long as somebody waits on it, and no longer.
     #[test]
     fn key_goes_with_its_last_entry() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let first = queue(&table, 0)?;
         let second = queue(&table, 0)?;
 
@@ -590,7 +604,7 @@ mod tests {
     /// More words than buckets, so that buckets are shared.
     #[test]
     fn words_of_one_bucket_are_apart() -> Result {
-        let table = Table::new()?;
+        let table = Table::new(256)?;
         let count = table.buckets() * 2;
         let mut entries = KVVec::new();
 

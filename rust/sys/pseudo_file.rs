@@ -132,7 +132,13 @@ impl<T> Pollable<T> {
         }
         self.head
             .wait(deadline, || self.inner.ready() != 0)
-            .map_err(|err| if err == ERESTARTSYS { ERESTARTNOHAND } else { err })
+            .map_err(|err| {
+                if err == ERESTARTSYS {
+                    ERESTARTNOHAND
+                } else {
+                    err
+                }
+            })
     }
 
     /// Turns on signals to the owner of `file`, which is to be a file of this. `fd` is `si_fd`.

@@ -119,11 +119,7 @@ pub(crate) fn sleep_until(deadline: Option<Deadline>, done: impl Fn() -> bool) -
 
         // SAFETY: We may sleep, by the contract of this function.
         if unsafe { schedule_until(deadline) } {
-            break if done() {
-                Sleep::Done
-            } else {
-                Sleep::TimedOut
-            };
+            break if done() { Sleep::Done } else { Sleep::TimedOut };
         }
     };
 
