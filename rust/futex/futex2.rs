@@ -176,23 +176,28 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     let (mut reader, mut writer) = slice.reader_writer();
 
     // A few at a time, so that copying costs little and nothing is allocated.
+    const FEW: usize = 16;
+    const NONE: afutex_wakev_word = afutex_wakev_word {
+        uaddr: 0,
+        mask: 0,
+        flags: 0,
+        count: 0,
+        result: 0,
+    };
     let mut done = 0;
     while done < nr && !task::fatal_signal_pending() {
-        let mut words: [afutex_wakev_word; 8] = Default::default();
-        let few = words.len().min(nr - done);
+        let mut words: [afutex_wakev_word; FEW] = [const { NONE }; FEW];
+        let few = FEW.min(nr - done);
+        let words = &mut words[..few];
 
-        for word in words.iter_mut().take(few) {
-            *word = reader.read()?;
-        }
-        for word in words.iter_mut().take(few) {
+        reader.read_slice(words.as_bytes_mut())?;
+        for word in words.iter_mut() {
             word.result = match wake_word(futexes, word) {
                 Ok(woken) => i32::try_from(woken).unwrap_or(i32::MAX),
                 Err(err) => err.to_errno(),
             };
         }
-        for word in words.iter().take(few) {
-            writer.write_slice(word.as_bytes())?;
-        }
+        writer.write_slice(words.as_bytes())?;
         done += few;
     }
     Ok(done)

@@ -17,7 +17,8 @@ use super::wait::{
 };
 use super::wake::{
     Batch,
-    ANY, //
+    ANY,
+    CAPACITY, //
 };
 use super::Futexes;
 use crate::sys::nested_lock::{
@@ -108,7 +109,7 @@ impl Table {
         from: &KeyId,
         to: ListArc<Key>,
         counts: Counts,
-        batch: &mut Batch,
+        batch: &mut Batch<'_>,
         admit: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Failure> {
         let to_index = self.index_of(to.id());
@@ -211,7 +212,8 @@ pub(crate) fn requeue(
             }
         }
 
-        let mut batch = Batch::new();
+        let mut few = [const { None }; CAPACITY];
+        let mut batch = Batch::new(&mut few);
         batch.reserve(room)?;
         let target = Key::for_waiter(table, to.0, to.1)?;
         let done = KeyId::with(from.0, from.1, |id| {

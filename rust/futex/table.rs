@@ -45,7 +45,7 @@
 //!
 //! Each bucket numbers its entries as they come. A waker notes the number that is next when it
 //! first holds the lock, and leaves entries from there on alone. It drops the lock after every
-//! [`Batch::CAPACITY`] entries, to notify them.
+//! [`CAPACITY`] entries, to notify them.
 
 use super::entry::{
     After,
@@ -57,7 +57,10 @@ use super::key::{
     Key,
     KeyId, //
 };
-use super::wake::Batch;
+use super::wake::{
+    Batch,
+    CAPACITY, //
+};
 use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
@@ -129,7 +132,14 @@ impl Chain {
 
     /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
     /// as many as `batch` has room for. Returns whether there may be more.
-    fn take(&mut self, id: &KeyId, want: u32, limit: u64, mask: u32, batch: &mut Batch) -> bool {
+    fn take(
+        &mut self,
+        id: &KeyId,
+        want: u32,
+        limit: u64,
+        mask: u32,
+        batch: &mut Batch<'_>,
+    ) -> bool {
         let Some(key) = self.find(id) else {
             return false;
         };
@@ -146,7 +156,7 @@ impl Chain {
         want: u32,
         limit: u64,
         mask: u32,
-        batch: &mut Batch,
+        batch: &mut Batch<'_>,
     ) -> bool {
         let mut left = want;
 
@@ -180,7 +190,7 @@ impl Chain {
     }
 
     /// Wakes an entry that was just taken off the list of `key`.
-    fn hit(&mut self, key: &Arc<Key>, entry: ListArc<Entry>, mask: u32, batch: &mut Batch) {
+    fn hit(&mut self, key: &Arc<Key>, entry: ListArc<Entry>, mask: u32, batch: &mut Batch<'_>) {
         let Some(seat) = entry.seat.access(self) else {
             return;
         };
@@ -407,9 +417,10 @@ impl Table {
         mask: u32,
     ) -> u32 {
         let mut woken = 0u32;
+        let mut few = [const { None }; CAPACITY];
+        let mut batch = Batch::new(&mut few);
 
         loop {
-            let mut batch = Batch::new();
             let mut chain = bucket.chain.lock();
             let limit = *limit.get_or_insert(chain.limit());
             let more = chain.take(id, count.saturating_sub(woken), limit, mask, &mut batch);

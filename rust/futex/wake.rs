@@ -24,6 +24,9 @@ use kernel::sync::Arc;
 /// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
 pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
 
+/// How many entries are woken in one go: bounds the time a lock is held, and the stack.
+pub(super) const CAPACITY: usize = 16;
+
 /// Somebody who was woken and has not been told yet.
 pub(super) struct Woken {
     target: Target,
@@ -34,22 +37,20 @@ pub(super) struct Woken {
 /// Those that a waker has woken and not told yet.
 ///
 /// Filled under a bucket's lock, told and dropped after it.
-pub(super) struct Batch {
-    few: [Option<Woken>; Self::CAPACITY],
+pub(super) struct Batch<'a> {
+    /// On the caller's stack: too large to be moved about for a single waiter.
+    few: &'a mut [Option<Woken>; CAPACITY],
     len: usize,
     left: i32,
     /// Room for more, made before the lock was taken.
     many: KVVec<Woken>,
 }
 
-impl Batch {
-    /// How many entries are woken in one go: bounds the time a lock is held, and the stack.
-    pub(super) const CAPACITY: usize = 16;
-
-    /// Makes an empty batch.
-    pub(super) fn new() -> Self {
+impl<'a> Batch<'a> {
+    /// Makes an empty batch, of room that is empty too.
+    pub(super) fn new(few: &'a mut [Option<Woken>; CAPACITY]) -> Self {
         Self {
-            few: [const { None }; Self::CAPACITY],
+            few,
             len: 0,
             left: 0,
             many: KVVec::new(),
@@ -59,7 +60,7 @@ impl Batch {
     /// How many more there is room for.
     pub(super) fn room(&self) -> usize {
         let many = self.many.capacity().saturating_sub(self.many.len());
-        Self::CAPACITY.saturating_sub(self.len).saturating_add(many)
+        CAPACITY.saturating_sub(self.len).saturating_add(many)
     }
 
     /// Makes room for `count`. May sleep.
@@ -68,7 +69,7 @@ impl Batch {
     ///
     /// `ENOMEM`.
     pub(super) fn reserve(&mut self, count: usize) -> Result {
-        let many = count.saturating_sub(Self::CAPACITY);
+        let many = count.saturating_sub(CAPACITY);
 
         if many > self.many.capacity() {
             self.many.reserve(many, GFP_KERNEL_ACCOUNT)?;
@@ -111,13 +112,18 @@ impl Batch {
         self.push(Woken { target, _key: None });
     }
 
-    /// Tells them, in order, and drops what was taken off. No lock may be held.
-    pub(super) fn notify(self) {
-        let few = self.few.into_iter().take(self.len).flatten();
-
-        for woken in Iterator::chain(few, self.many) {
+    /// Tells them, in order, drops what was taken off, and is empty again. No lock may be held.
+    pub(super) fn notify(&mut self) {
+        for slot in self.few.iter_mut().take(self.len) {
+            if let Some(woken) = slot.take() {
+                woken.target.notify();
+            }
+        }
+        for woken in self.many.drain_all() {
             woken.target.notify();
         }
+        self.len = 0;
+        self.left = 0;
     }
 }
 
