@@ -12,6 +12,10 @@ help:
 demo:
 	@scripts/demo ring
 
+## make demo-set      a demo of one descriptor for up to 100 000 words
+demo-set:
+	@scripts/demo demo-set
+
 ## make check         every test on the stock kernel, foreign programs, the debug kernel
 check:
 	@scripts/check-all quick
@@ -60,4 +64,4 @@ doc:
 clean:
 	rm -rf build
 
-.PHONY: help demo check check-all check-stock check-debug check-foreign preload shell module install style doc clean
+.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign preload shell module install style doc clean

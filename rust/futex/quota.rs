@@ -19,8 +19,8 @@ use kernel::sync::{
 };
 use kernel::task::Kuid;
 
-/// The bytes that a watch is reckoned at when the limit is derived from memory.
-const WATCH_BYTES: usize = 512;
+/// The bytes that a watch is reckoned at when the limit is derived from memory: about what it takes.
+const WATCH_BYTES: usize = 384;
 
 /// The watches of one user.
 struct User {
