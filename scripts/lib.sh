@@ -42,6 +42,9 @@ step() {
 		if grep -q 'No space left on device' "$log"; then
 			die "the disk is full: free some space and run this again."
 		fi
+		if grep -Eq 'Failed getting release file|Could not resolve|Temporary failure|Failed to fetch|Unable to connect|failed to download' "$log"; then
+			die "the network cannot be reached, or the mirror: see to it and run this again; what was downloaded is kept (the log is $log)."
+		fi
 		die "that failed with status $status; the whole log is $log."
 	fi
 	printf '%d s\n' $((SECONDS - start)) >&2
