@@ -47,7 +47,8 @@ static void fail(const char *what)
 static void wake_at_random(int dev, _Atomic uint32_t *words, long n, unsigned int seed)
 {
 	for (int i = 0; i < WAKES; i++) {
-		_Atomic uint32_t *word = &words[((long)rand_r(&seed) * RAND_MAX + rand_r(&seed)) % n];
+		long which = ((long)rand_r(&seed) * RAND_MAX + rand_r(&seed)) % n;
+		_Atomic uint32_t *word = &words[which];
 
 		atomic_fetch_add(word, 1);
 		if (ioctl(dev, AFUTEX_IOC_WAKE_ONE, word) < 0)
