@@ -5,10 +5,16 @@
 //! # Locks
 //!
 //! A bucket's `chain` lock protects its list of keys, the list of entries of each key on it, and
-//! the seat of each of those entries. It is a leaf: nothing else is locked under it, but for the
-//! other bucket's of a requeue, the one at the lower address first. Under it
+//! the seat of each of those entries. The order is
 //!
-//! - user memory is read with page faults off, never written, never faulted in;
+//! 1. a bucket's `chain`;
+//! 2. of a requeue or `FUTEX_WAKE_OP`, the other bucket's, the one at the lower address first;
+//! 3. the lock of a watch's state, or of a set's list of those that have something to tell.
+//!
+//! The mutexes of watches and sets (`arming`, `members`) are not held when a bucket is locked, but
+//! for `arming`, which is only ever tried. Under a bucket's lock
+//!
+//! - user memory is read, and by `FUTEX_WAKE_OP` changed, with page faults off, never faulted in;
 //! - nothing is allocated;
 //! - no reference is dropped that may be the last to a key, a task or a file: what was taken off
 //!   is carried out of the lock, and notified and dropped there.
@@ -44,8 +50,9 @@
 //! # No waker starves a waiter, no waiter a waker
 //!
 //! Each bucket numbers its entries as they come. A waker notes the number that is next when it
-//! first holds the lock, and leaves entries from there on alone. It drops the lock after every
-//! [`CAPACITY`] entries, to notify them.
+//! first holds the lock, and leaves entries from there on alone. A watch that stays armed gets a new
+//! number, and with it the last place. The lock is dropped after every [`CAPACITY`] entries, to
+//! notify them.
 
 use super::entry::{
     After,
