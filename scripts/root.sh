@@ -63,9 +63,11 @@ root_make() {
 	rm -rf "$tmp"
 	mkdir -p "$CACHE/roots" "$CACHE/debs"
 	mirror=$(root_mirror)
-	step root "making a Debian 13 root to build in, from ${mirror:=http://deb.debian.org/debian}" \
-		debootstrap --variant=minbase --cache-dir="$CACHE/debs" "$SUITE" "$tmp" "$mirror"
+	# Where apt here has none of Debian's, debootstrap has its default.
+	step root "making a Debian 13 root to build in" \
+		debootstrap --variant=minbase --cache-dir="$CACHE/debs" "$SUITE" "$tmp" ${mirror:+"$mirror"}
 
+	mirror=$(sed -n "s/^deb \([^ ]*\) $SUITE .*/\1/p" "$tmp/etc/apt/sources.list" | head -n 1)
 	echo "deb $mirror $SUITE-backports main" >"$tmp/etc/apt/sources.list.d/backports.list"
 	for conf in /etc/apt/apt.conf.d/*proxy*; do
 		[ ! -f "$conf" ] || cp "$conf" "$tmp/etc/apt/apt.conf.d/"

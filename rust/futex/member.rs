@@ -263,8 +263,8 @@ impl Member {
         self.withdraw(|_| ());
         let listed = {
             let mut ready = self.set.ready.lock();
-            // SAFETY: By the type invariants it is on no other list.
             #[expect(unsafe_code)]
+            // SAFETY: By the type invariants it is on no other list.
             unsafe {
                 ready.list.remove(self)
             }

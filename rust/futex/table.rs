@@ -113,8 +113,8 @@ impl Chain {
     /// Takes `key`, which must be of this bucket, off the list if nobody waits on it any more.
     pub(super) fn prune(&mut self, key: &Key) {
         if key.entries.access(self).is_empty() {
-            // SAFETY: Keys are only ever put on the list of their own bucket, which is this one.
             #[expect(unsafe_code)]
+            // SAFETY: Keys are only ever put on the list of their own bucket, which is this one.
             unsafe {
                 self.keys.remove(key)
             };
@@ -127,9 +127,9 @@ impl Chain {
     fn remove(&mut self, entry: &Entry) -> Option<Seat> {
         let seat = entry.seat.evict(self)?;
 
+        #[expect(unsafe_code)]
         // SAFETY: By the type invariants of `Entry`, one with a seat is on the list of its key,
         // and `evict` has shown that the seat is of this bucket.
-        #[expect(unsafe_code)]
         unsafe {
             seat.key.entries.access_mut(self).remove(entry)
         };
