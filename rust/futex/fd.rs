@@ -119,11 +119,7 @@ pub(crate) fn open(
         }),
         GFP_KERNEL_ACCOUNT,
     )?;
-    let file = mount.create(data.clone(), 0)?;
-    if signal != 0 {
-        sigio::own(&file, signal)?;
-        data.signal_on(fd, &file)?;
-    }
+    let file = mount.create(&data, 0, fd, signal)?;
 
     futexes
         .table

@@ -469,11 +469,7 @@ pub(crate) fn open(
         })),
         GFP_KERNEL_ACCOUNT,
     )?;
-    let file = mount.create(data.clone(), args.fd_flags & flags::O_NONBLOCK)?;
-    if args.signal != 0 {
-        sigio::own(&file, args.signal)?;
-        data.signal_on(fd, &file)?;
-    }
+    let file = mount.create(&data, args.fd_flags & flags::O_NONBLOCK, fd, args.signal)?;
     reservation.fd_install(file);
     Ok(fd)
 }

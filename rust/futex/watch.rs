@@ -482,11 +482,7 @@ pub(crate) fn open(
         })),
         GFP_KERNEL_ACCOUNT,
     )?;
-    let file = mount.create(data.clone(), args.fd_flags & flags::O_NONBLOCK)?;
-    if args.signal != 0 {
-        sigio::own(&file, args.signal)?;
-        data.signal_on(fd, &file)?;
-    }
+    let file = mount.create(&data, args.fd_flags & flags::O_NONBLOCK, fd, args.signal)?;
 
     if !Watch::arm(data.as_arc_borrow(), &request)? {
         Watch::changed(&data, &request)?;

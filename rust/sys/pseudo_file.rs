@@ -148,7 +148,7 @@ impl<T> Pollable<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn signal_on(&self, fd: u32, file: &File) -> Result {
+    pub(super) fn signal_on(&self, fd: u32, file: &File) -> Result {
         self.fasync.update(fd as i32, file, true)
     }
 }

@@ -39,6 +39,7 @@ use super::pseudo_file::{
     Pollable,
     PseudoFile, //
 };
+use super::sigio;
 
 /// What tells one pseudo-filesystem from another.
 pub(crate) trait PseudoFsType: Sized + 'static {
@@ -254,16 +255,32 @@ unsafe impl<T: PseudoFsType> Send for Mount<T> {}
 unsafe impl<T: PseudoFsType> Sync for Mount<T> {}
 
 impl<T: PseudoFsType> Mount<T> {
-    /// Makes a file that is open for reading and writing, as `O_RDWR` and `flags` say.
+    /// Makes a file that is open for reading and writing, as `O_RDWR` and `flags` say, and is to be
+    /// installed as `fd`.
+    ///
+    /// If `signal` is not 0, and valid, it is what the file sends to the current process.
     ///
     /// # Errors
     ///
-    /// `ENFILE` over the system's limit of open files, `ENOMEM`. `data` is dropped, not released.
+    /// `ENFILE` over the system's limit of open files, `ENOMEM`.
     pub(crate) fn create<F: PseudoFile>(
         &self,
-        data: Arc<Pollable<F>>,
+        data: &Arc<Pollable<F>>,
         flags: u32,
+        fd: u32,
+        signal: u32,
     ) -> Result<ARef<File>> {
+        let file = self.allocate(data.clone(), flags)?;
+
+        if signal != 0 {
+            sigio::own(&file, signal)?;
+            data.signal_on(fd, &file)?;
+        }
+        Ok(file)
+    }
+
+    /// `data` is dropped on error, not released.
+    fn allocate<F: PseudoFile>(&self, data: Arc<Pollable<F>>, flags: u32) -> Result<ARef<File>> {
         // `__fput` drops a reference to the owner of the operations that `alloc_file_pseudo` does
         // not take. On success it is the file's.
         //

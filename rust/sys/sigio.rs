@@ -72,7 +72,7 @@ pub(crate) fn valid_signal(sig: u32) -> bool {
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn own(file: &File, sig: u32) -> Result {
+pub(super) fn own(file: &File, sig: u32) -> Result {
     // SAFETY: `file` is valid; its owner is allocated before it is set.
     to_result(unsafe { super::bindings::afutex_file_async_on(file.as_ptr(), sig as i32) })
 }
