@@ -550,23 +550,27 @@ TEST_F(watch, fdinfo)
 /* An fd that outlives its word's memory, and its process, passes on all the same. */
 TEST_F(watch, closed_from_elsewhere)
 {
-	int first, second;
+	int first, second, pipe_fds[2];
 	pid_t pid;
+	char c;
 
+	ASSERT_EQ(0, pipe(pipe_fds));
 	first = open_watch(self->dev, self->word, self->flags, 0, O_NONBLOCK);
 	second = open_watch(self->dev, self->word, self->flags, 0, O_NONBLOCK);
 	pid = fork();
 	if (!pid) {
 		/* The last reference goes with this process, which has another mm. */
-		poll_ms(self->dev, 50);
-		_exit(0);
+		_exit(read(pipe_fds[0], &c, 1) != 1);
 	}
 	WAKE(1);
 	close(first);
 	EXPECT_EQ(0, poll_ms(second, 0));
+	EXPECT_EQ(1, write(pipe_fds[1], "", 1));
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_EQ(READABLE, poll_ms(second, 5000));
 	close(second);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
 }
 
 struct stress {
