@@ -8,10 +8,10 @@ use super::entry::{
     Target, //
 };
 use super::key::Key;
+use super::owed::Owed;
 use super::set::Set;
 use super::wait::Refusal;
 use super::watch::Request;
-use super::Futexes;
 use crate::sys::bindings::{
     self,
     afutex_event, //
@@ -38,34 +38,6 @@ use kernel::sync::{
 /// Those of a set that have something to tell, first come first.
 pub(super) struct Ready {
     pub(super) list: List<Member>,
-}
-
-/// Wakes that were counted for a member and not read: what is passed on if it goes before.
-#[derive(Default)]
-pub(super) struct Owed {
-    count: u32,
-    /// The bits that they were for.
-    mask: u32,
-    /// Whether they were for different bits.
-    mixed: bool,
-    /// The word, if the entry has left it.
-    key: Option<Arc<Key>>,
-}
-
-impl Owed {
-    fn add(&mut self, count: u32, mask: u32, mixed: bool) {
-        self.mixed |= mixed || self.count != 0 && count != 0 && self.mask != mask;
-        self.count = self.count.saturating_add(count);
-        self.mask |= mask;
-    }
-
-    /// Wakes others instead. No lock may be held.
-    pub(super) fn pass_on(self, futexes: &Futexes) {
-        if let (1.., Some(key)) = (self.count, &self.key) {
-            let count = if self.mixed { u32::MAX } else { self.count };
-            futexes.table.wake(key.id(), count, self.mask);
-        }
-    }
 }
 
 /// What a member waits for, and what it has to tell.
@@ -162,13 +134,13 @@ impl Member {
         let state = self.state.access_mut(&mut ready);
 
         state.count = state.count.saturating_add(1);
-        state.owed.add(1, mask, false);
+        state.owed.add(mask);
         self.entry.owes.store(true, Relaxed);
         let after = if state.request.has(bindings::AFUTEX_PERSISTENT) {
             After::Stay
         } else {
             // What was owed for another word was passed on when the member was changed.
-            state.owed.key.get_or_insert_with(|| key.clone());
+            state.owed.keep(key);
             After::Leave
         };
         self.list(&mut ready);
@@ -286,11 +258,11 @@ impl Member {
         let mut ready = self.set.ready.lock();
         let state = self.state.access_mut(&mut ready);
 
-        if state.owed.key.is_none() {
-            // What is left of the seat is dropped after the lock.
-            state.owed.key = seat.as_ref().map(|seat| seat.key.clone());
+        if let Some(seat) = &seat {
+            state.owed.keep(&seat.key);
         }
         f(state);
+        // The seat goes after the lock.
         drop(ready);
         drop(seat);
     }
@@ -338,35 +310,23 @@ impl Member {
 impl Told {
     /// Puts back what did not reach the reader: at the head, unless it was listed again meanwhile.
     ///
-    /// Returns what is owed all the same, if the member is gone.
-    pub(super) fn put_back(self, ready: &mut Ready) -> Option<Owed> {
+    /// Returns what is to be passed on after the lock: what is owed, if the member is gone.
+    pub(super) fn put_back(self, ready: &mut Ready) -> Owed {
         let state = self.member.state.access_mut(ready);
 
         if state.gone {
-            return Some(self.owed);
+            return self.owed;
         }
         state.count = state.count.saturating_add(self.event.count);
         state.changed |= self.event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
-        let Owed {
-            count,
-            mask,
-            mixed,
-            key,
-        } = self.owed;
-        state.owed.add(count, mask, mixed);
-        let spare = if state.owed.key.is_none() {
-            state.owed.key = key;
-            None
-        } else {
-            key
-        };
-        self.member.entry.owes.store(state.owed.count != 0, Relaxed);
+        let left = state.owed.merge(self.owed);
+        self.member
+            .entry
+            .owes
+            .store(state.owed.count() != 0, Relaxed);
         if let Ok(item) = ListArc::try_from_arc(self.member) {
             ready.list.push_front(item);
         }
-        spare.map(|key| Owed {
-            key: Some(key),
-            ..Owed::default()
-        })
+        left
     }
 }

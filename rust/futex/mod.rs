@@ -11,6 +11,7 @@ pub(crate) mod fd;
 pub(crate) mod futex2;
 pub(crate) mod key;
 pub(crate) mod member;
+pub(crate) mod owed;
 pub(crate) mod quota;
 pub(crate) mod requeue;
 pub(crate) mod set;

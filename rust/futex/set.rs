@@ -13,10 +13,10 @@
 
 use super::member::{
     Member,
-    Owed,
     Ready,
     Told, //
 };
+use super::owed::Owed;
 use super::quota::Quota;
 use super::stats;
 use super::watch::Request;
@@ -263,7 +263,7 @@ impl Set {
 
     /// Puts back what was not told, in order, at the head.
     fn put_back<const N: usize>(&self, mut few: [Option<Told>; N]) {
-        let mut owed = [const { None }; N];
+        let mut owed: [Owed; N] = core::array::from_fn(|_| Owed::default());
         let mut ready = self.ready.lock();
 
         for (slot, owed) in few.iter_mut().zip(owed.iter_mut()).rev() {
@@ -273,7 +273,7 @@ impl Set {
         }
         drop(ready);
         // Of members that were removed meanwhile.
-        for owed in owed.into_iter().flatten() {
+        for owed in owed {
             owed.pass_on(&self.futexes);
         }
     }

@@ -7,10 +7,7 @@
 //!
 //! A wake that was counted for a watch, and that nobody has read when it is closed, is passed on to
 //! the next who waits on that word at that moment. A watch that was woken therefore *owes*: it
-//! keeps the key, and the masks of the wakes, until they are read.
-//!
-//! Wakes are hints to look at the word again: one too many does no harm, one too few does. Where
-//! wakes with different masks are owed, all who wait for any of the bits are woken.
+//! keeps the key, and the masks of the wakes, until they are read: see [`owed`](super::owed).
 
 use super::entry::{
     After,
@@ -22,6 +19,7 @@ use super::key::{
     Kind,
     Scope, //
 };
+use super::owed::Owed;
 use super::stats;
 use super::wait::{
     compare,
@@ -157,23 +155,10 @@ impl Request {
     }
 }
 
-/// Wakes that were counted and not read.
-#[derive(Default)]
-struct Unread {
-    /// How many.
-    count: u64,
-    /// The bits that they were for.
-    mask: u32,
-    /// Whether they were for different bits.
-    mixed: bool,
-    /// The word they were for, if the entry has left it.
-    key: Option<Arc<Key>>,
-}
-
 /// What a reader is to learn.
 #[derive(Default)]
 struct State {
-    unread: Unread,
+    unread: Owed,
     /// The word held another value when the watch was to be armed.
     changed: bool,
     /// How the word was known when the watch was armed last.
@@ -182,7 +167,7 @@ struct State {
 
 impl State {
     fn is_ready(&self) -> bool {
-        self.unread.count != 0 || self.changed
+        self.unread.count() != 0 || self.changed
     }
 }
 
@@ -210,16 +195,12 @@ impl Watch {
     /// Counts a wake. Under the bucket's lock.
     pub(super) fn hit(&self, mask: u32, key: &Arc<Key>) -> After {
         let mut state = self.state.lock();
-        let unread = &mut state.unread;
-
-        unread.mixed |= unread.count != 0 && unread.mask != mask;
-        unread.count = unread.count.saturating_add(1);
-        unread.mask |= mask;
+        state.unread.add(mask);
         self.entry.owes.store(true, Relaxed);
         if self.request.has(bindings::AFUTEX_PERSISTENT) {
             After::Stay
         } else {
-            unread.key = Some(key.clone());
+            state.unread.keep(key);
             After::Leave
         }
     }
@@ -239,19 +220,12 @@ impl Watch {
     /// Puts back what was taken and did not reach the reader.
     fn put_back(&self, taken: State) {
         let mut state = self.state.lock();
-        let newer = &state.unread;
-        let mut unread = taken.unread;
+        let left = state.unread.merge(taken.unread);
 
-        unread.mixed |=
-            newer.mixed || unread.count != 0 && newer.count != 0 && unread.mask != newer.mask;
-        unread.mask |= newer.mask;
-        unread.count = unread.count.saturating_add(newer.count);
-        let key = unread.key.take();
-        // At most one of them has a key, or they are the same: it left its word once.
-        unread.key = state.unread.key.take().or(key);
         state.changed |= taken.changed;
-        self.entry.owes.store(unread.count != 0, Relaxed);
-        state.unread = unread;
+        self.entry.owes.store(state.unread.count() != 0, Relaxed);
+        drop(state);
+        drop(left);
     }
 
     /// Queues the entry for `request`, or says that the word has changed.
@@ -325,10 +299,10 @@ impl Watch {
         // Off the table first, so that what is taken below is all there was.
         let left = this.futexes.table.dequeue(&this.entry);
         let mut taken = this.consume();
-        args.count = taken.unread.count;
+        args.count = taken.unread.count();
         if let Err(err) = slice().writer().write(&args) {
-            if let (1.., Some(seat)) = (taken.unread.count, &left) {
-                taken.unread.key = Some(seat.key.clone());
+            if let Some(seat) = &left {
+                taken.unread.keep(&seat.key);
             }
             this.put_back(taken);
             return Err(err);
@@ -339,6 +313,37 @@ impl Watch {
             Self::changed(&this, &wanted)?;
         }
         Ok(())
+    }
+}
+
+impl Watch {
+    /// `AFUTEX_IOC_NEXT`: reads, and arms if the word holds `value`. Returns the wakes that were
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the value does not fit the word, `EBUSY` if another rearms it at this moment.
+    /// After any other error the wakes were read, and the watch is not armed: `EAGAIN` if the word
+    /// holds another value; those of reading it and of [`Key::for_waiter`].
+    fn next(this: ArcBorrow<'_, Pollable<Self>>, value: u64) -> Result<isize> {
+        let wanted = Request {
+            value,
+            flags: this.request.flags & !bindings::AFUTEX_READY | bindings::AFUTEX_COMPARE,
+            ..this.request
+        };
+
+        if !wanted.word.holds(value) {
+            return Err(EINVAL);
+        }
+        let _arming = this.arming.try_lock().ok_or(EBUSY)?;
+        let left = this.futexes.table.dequeue(&this.entry);
+        let taken = this.consume();
+        let count = taken.unread.count().min(i32::MAX as u64);
+        drop((left, taken));
+        if !Self::arm(this, &wanted)? {
+            return Err(EAGAIN);
+        }
+        Ok(count as isize)
     }
 }
 
@@ -368,7 +373,7 @@ impl PseudoFile for Watch {
                 continue;
             }
 
-            let mut value = taken.unread.count;
+            let mut value = taken.unread.count();
             if taken.changed {
                 value |= bindings::AFUTEX_CHANGED as u64;
             }
@@ -384,6 +389,7 @@ impl PseudoFile for Watch {
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
             bindings::AFUTEX_IOC_REARM => Self::rearm(this, arg).map(|()| 0),
+            bindings::AFUTEX_IOC_NEXT => Self::next(this, arg as u64),
             _ => Err(ENOTTY),
         }
     }
@@ -392,26 +398,18 @@ impl PseudoFile for Watch {
     fn release(&self) {
         // Off the table first, so that it gets nothing back.
         let seat = self.futexes.table.dequeue(&self.entry);
-        let unread = self.consume().unread;
-        let key = match &seat {
-            Some(seat) => Some(&seat.key),
-            None => unread.key.as_ref(),
-        };
+        let mut unread = self.consume().unread;
 
-        if let (1.., Some(key)) = (unread.count, key) {
-            let count = if unread.mixed {
-                u32::MAX
-            } else {
-                u32::try_from(unread.count).unwrap_or(u32::MAX)
-            };
-            self.futexes.table.wake(key.id(), count, unread.mask);
+        if let Some(seat) = &seat {
+            unread.keep(&seat.key);
         }
+        unread.pass_on(&self.futexes);
     }
 
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
         let (count, changed, kind) = {
             let state = self.state.lock();
-            (state.unread.count, state.changed, state.kind)
+            (state.unread.count(), state.changed, state.kind)
         };
         let state = if self.entry.is_queued() {
             "armed"

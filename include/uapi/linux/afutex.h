@@ -343,4 +343,12 @@ struct afutex_set_wait {
 #define AFUTEX_IOC_WAKE_ONE_PRIVATE	_IO(AFUTEX_IOC_MAGIC, 0x12)
 #define AFUTEX_IOC_WAKE_ALL_PRIVATE	_IO(AFUTEX_IOC_MAGIC, 0x13)
 
+/*
+ * On a watch: AFUTEX_IOC_REARM with AFUTEX_COMPARE. The argument is the expected
+ * value itself: nothing is copied. Returns the wakes since it was read last, at
+ * most INT_MAX. After EAGAIN, the word holds another value, it was read all the
+ * same and is not armed.
+ */
+#define AFUTEX_IOC_NEXT			_IO(AFUTEX_IOC_MAGIC, 0x14)
+
 #endif /* _UAPI_LINUX_AFUTEX_H */
