@@ -36,6 +36,14 @@ check-debug:
 check-foreign:
 	@scripts/foreign all
 
+## make bench         what it costs, beside its peers: Documentation/performance.md
+bench:
+	@scripts/bench full
+
+## make check-bench   whether it costs more than what is written there
+check-bench:
+	@scripts/bench check
+
 ## make preload       build/stock/selftests/preload.so, to try a program on the module
 preload:
 	@scripts/build tests
@@ -64,4 +72,4 @@ doc:
 clean:
 	rm -rf build
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign preload shell module install style doc clean
+.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign bench check-bench preload shell module install style doc clean

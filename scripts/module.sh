@@ -45,9 +45,10 @@ module_build() {
 		module_make modules
 }
 
-# Makes the tests and the demo, in $OUT/selftests.
+# Makes the tests and the demo, in $OUT/selftests, or only the programs named.
 tests_build() {
 	mkdir -p "$OUT/selftests"
 	step "tests-$(basename "$KERNEL")" "building the tests" \
-		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" -j"$JOBS"
+		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" -j"$JOBS" \
+		"${@/#/$OUT/selftests/}"
 }

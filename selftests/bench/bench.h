@@ -180,7 +180,7 @@ struct row {
 		side_t *afutex;
 		const char *peer;
 		side_t *other;
-	} beside[4];
+	} beside[6];
 };
 
 /* Prints "bench: NAME ..." for each, and "bench: NAME/HOW ..." for what is beside it. */
@@ -202,6 +202,12 @@ void *shared_pages(long n);
 int new_watch(int dev, word_t *word, int scope, uint32_t flags);
 int new_set(int dev);
 int new_epoll(int fd);
+
+/* Members with the numbers 0 to n - 1, step words apart: adds them, or changes them. */
+void ctl_members(int set, uint32_t op, word_t *words, int step, int n, uint32_t flags);
+
+/* Loads the module anew, with other parameters. Nothing may be open. */
+void reload(const char *params);
 
 /* A little randomness, at the cost of few instructions: a number below n. */
 static inline uint32_t some(uint32_t *seed, uint32_t n)

@@ -10,7 +10,6 @@ enum { MANY = 100000, HERD = 10000, WAITED = 128 };
 
 static struct afutex_event events[HERD];
 
-/* Adds n members with the numbers 0 to n - 1, or changes them: step is 0 for one word. */
 void ctl_members(int set, uint32_t op, word_t *words, int step, int n, uint32_t flags)
 {
 	enum { BATCH = 1000 };
