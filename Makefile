@@ -48,6 +48,10 @@ check-bench:
 preload:
 	@scripts/build tests
 
+## make profile       instructions by kernel function; CASE=watch, see scripts/profile
+profile:
+	@scripts/profile $(CASE)
+
 ## make shell         a shell in a guest with the module loaded; KERNEL=debug
 shell:
 	@scripts/vm --kernel $(or $(KERNEL),stock) --shell
@@ -72,4 +76,4 @@ doc:
 clean:
 	rm -rf build
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign bench check-bench preload shell module install style doc clean
+.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign bench check-bench preload shell module install style doc clean profile
