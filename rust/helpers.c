@@ -6,12 +6,14 @@
 #include <linux/fs_context.h>
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
+#include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/signal.h>
 #include <linux/spinlock.h>
 #include <linux/time_namespace.h>
 #include <linux/uaccess.h>
+#include <linux/wait.h>
 
 #include <asm/futex.h>
 
@@ -20,6 +22,38 @@
 bool afutex_access_ok(unsigned long addr, unsigned long size)
 {
 	return access_ok((void __user *)addr, size);
+}
+
+int afutex_get_words(u64 *to, unsigned long from, unsigned int nr)
+{
+	u64 __user *words = (u64 __user *)from;
+	unsigned int i;
+
+	if (!user_read_access_begin(words, nr * sizeof(*words)))
+		return -EFAULT;
+	for (i = 0; i < nr; i++)
+		unsafe_get_user(to[i], &words[i], fault);
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr)
+{
+	u64 __user *words = (u64 __user *)to;
+	unsigned int i;
+
+	if (!user_write_access_begin(words, nr * sizeof(*words)))
+		return -EFAULT;
+	for (i = 0; i < nr; i++)
+		unsafe_put_user(from[i], &words[i], fault);
+	user_write_access_end();
+	return 0;
+fault:
+	user_write_access_end();
+	return -EFAULT;
 }
 
 /* get_user() of a naturally aligned word is one load on every 64-bit architecture. */
@@ -118,6 +152,25 @@ s64 afutex_monotonic_to_host(s64 time)
 void afutex_spin_lock_nested(spinlock_t *lock)
 {
 	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
+}
+
+/* Whether a counter is 0, as seen after all that the caller stored before. */
+bool afutex_is_zero(const atomic_t *counter)
+{
+	smp_mb();
+	return !atomic_read(counter);
+}
+
+/*
+ * Tells pollers and owners of a file that it became readable. The barrier in
+ * wq_has_sleeper() pairs with that in poll_wait() and with prepare_to_wait().
+ */
+void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync)
+{
+	if (wq_has_sleeper(head))
+		__wake_up(head, TASK_NORMAL, 1, poll_to_key(EPOLLIN | EPOLLRDNORM));
+	if (READ_ONCE(*fasync))
+		kill_fasync(fasync, SIGIO, POLL_IN);
 }
 
 void afutex_put_page(struct page *page)

@@ -9,14 +9,18 @@
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
 
+struct fasync_struct;
 struct file;
 struct fs_context;
 struct kiocb;
 struct page;
 struct user_struct;
+struct wait_queue_head;
 
 /* User memory. */
 bool afutex_access_ok(unsigned long addr, unsigned long size);
+int afutex_get_words(u64 *to, unsigned long from, unsigned int nr);
+int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr);
 int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
 int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);
 int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr);
@@ -44,6 +48,10 @@ void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
 
 /* Locks. */
 void afutex_spin_lock_nested(spinlock_t *lock);
+
+/* Counters and wait queues. */
+bool afutex_is_zero(const atomic_t *counter);
+void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync);
 
 /* Files and machines. */
 bool afutex_kiocb_nowait(struct kiocb *kiocb);

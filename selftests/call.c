@@ -117,7 +117,6 @@ TEST_F(call, unmapped_words_are_EFAULT)
 	ASSERT_TRUE(gone != MAP_FAILED);
 	munmap(gone, 4096);
 	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_WAIT, 0, NULL));
-	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_WAKE, 1, NULL));
 	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_FD, 0, NULL));
 	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_WAIT | PRIVATE, 0, NULL));
 	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_FD | PRIVATE, 0, NULL));

@@ -226,17 +226,26 @@ TEST_F(key, unmapped_after_arming)
 	close(fd);
 }
 
-/* Truncated away: the waiter is detached from later wakes, and nothing leaks. */
 TEST_F(key, no_access_is_EFAULT)
 {
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	word_t *other = (word_t *)(page + addr_of(self->word) % 4096);
+	int fd;
+
 	*self->word = 0;
 	ASSERT_EQ(0, mprotect(self->map, self->size, PROT_NONE));
 	EXPECT_EQ(-1, do_fd(self->dev, self->word, SHARED, 0));
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(-1, do_wait(self->dev, self->word, SHARED, 0));
 	EXPECT_EQ(EFAULT, errno);
+	/* A wake looks at the page if somebody waits at that offset of any page. */
+	EXPECT_EQ(0, do_wake(self->dev, self->word, SHARED, 1));
+	fd = do_fd(self->dev, other, SHARED, 0);
+	ASSERT_GE(fd, 0);
 	EXPECT_EQ(-1, do_wake(self->dev, self->word, SHARED, 1));
 	EXPECT_EQ(EFAULT, errno);
+	close(fd);
+	munmap(page, 4096);
 }
 
 /* Memory that a file names, and that can be mapped a second time. */

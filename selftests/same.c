@@ -203,14 +203,20 @@ TEST_F(same, bad_addresses)
 		for (size_t i = 0; i < N_OPS; i++) {
 			int op = all_ops[i] | scope;
 
+			/* A wake does not look up a page at whose offset nobody waits. */
+			bool lazy = !scope && (all_ops[i] == FUTEX_WAKE ||
+					       all_ops[i] == FUTEX_WAKE_BITSET);
+
 			note("op", op);
-			CALL(NULL, op, 0, 0, b, 1);
+			if (!lazy)
+				CALL(NULL, op, 0, 0, b, 1);
 			CALL((char *)a + 1, op, 0, 0, b, 1);
 			CALL((char *)a + 2, op, 0, 0, b, 1);
 			CALL((void *)-4096L, op, 0, 0, b, 1);
 			if (all_ops[i] == FUTEX_WAKE_OP)
 				continue;
-			CALL(hole, op, 0, 0, b, 1);
+			if (!lazy)
+				CALL(hole, op, 0, 0, b, 1);
 			CALL(a, op, 1, 0, (char *)b + 1, 1);
 		}
 		/* The word that is written. */

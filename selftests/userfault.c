@@ -58,6 +58,15 @@ FIXTURE_TEARDOWN(userfault)
 	ASSERT_IDLE();
 }
 
+/* A wake looks at a page if somebody waits at that offset of any: at a page's first word. */
+static int wait_at_offset(int dev, int scope)
+{
+	word_t *other = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+
+	return do_fd(dev, other, scope, 0);
+}
+
 struct stuck {
 	int dev, op, ret, err;
 	word_t *word;
@@ -84,7 +93,9 @@ TEST_F(userfault, holds_up_nobody)
 	struct uffd_msg msg;
 	pthread_t thread;
 	word_t other[64] = { 0 };
+	int waiter = wait_at_offset(self->dev, variant->scope);
 
+	ASSERT_GE(waiter, 0);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, call_it, &s));
 	ASSERT_EQ(POLLIN, poll_ms(self->uffd, 10000) & POLLIN);
 	ASSERT_EQ(sizeof(msg), read(self->uffd, &msg, sizeof(msg)));
@@ -107,6 +118,7 @@ TEST_F(userfault, holds_up_nobody)
 	EXPECT_GE(s.ret, 0);
 	if (variant->op == FUTEX_FD)
 		close(s.ret);
+	close(waiter);
 }
 
 TEST_F(userfault, stuck_process_can_be_killed)
@@ -124,6 +136,7 @@ TEST_F(userfault, stuck_process_can_be_killed)
 		int uffd = map_with_faults(&map);
 
 		s.word = (word_t *)map;
+		wait_at_offset(self->dev, variant->scope);
 		if (uffd < 0 || pthread_create(&thread, NULL, call_it, &s))
 			_exit(1);
 		if (!(poll_ms(uffd, 10000) & POLLIN) || write(pipe_fds[1], "", 1) != 1)

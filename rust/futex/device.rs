@@ -18,14 +18,12 @@ use crate::sys::bindings::{
 };
 use crate::sys::misc_device::MiscDevice;
 use crate::sys::pseudo_fs::Mount;
+use crate::sys::user_mem::read;
 use crate::sys::user_word::UserWord;
 use kernel::ioctl::_IOC_SIZE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kernel::transmute::{
-    AsBytes,
-    FromBytes, //
-};
+use kernel::transmute::AsBytes;
 use kernel::uaccess::{
     UserPtr,
     UserSlice, //
@@ -53,17 +51,34 @@ impl MiscDevice for Device {
         )?)
     }
 
+    #[inline]
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        // What is called most, and does least, comes first.
+        match cmd {
+            bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => self.wake_at(arg, Scope::Private, 1),
+            bindings::AFUTEX_IOC_WAKE_ONE => self.wake_at(arg, Scope::Shared, 1),
+            _ => self.ioctl_with_args(cmd, arg),
+        }
+    }
+}
+
+impl Device {
+    /// `AFUTEX_IOC_WAKE_ONE` and its like; the errors of [`wake::wake`].
+    #[inline]
+    fn wake_at(&self, addr: usize, scope: Scope, count: u32) -> Result<isize> {
+        let word = UserWord::new(addr as u64)?;
+
+        wake::wake(&self.futexes, word, scope, count, wake::ANY).map(|n| n as isize)
+    }
+
+    #[inline(never)]
+    fn ioctl_with_args(&self, cmd: u32, arg: usize) -> Result<isize> {
         let futexes = &*self.futexes;
 
         match cmd {
-            bindings::AFUTEX_IOC_WAKE_ONE => wake_at(futexes, arg, Scope::Shared, 1),
-            bindings::AFUTEX_IOC_WAKE_ALL => wake_at(futexes, arg, Scope::Shared, u32::MAX),
-            bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => wake_at(futexes, arg, Scope::Private, 1),
-            bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => {
-                wake_at(futexes, arg, Scope::Private, u32::MAX)
-            }
             bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
+            bindings::AFUTEX_IOC_WAKE_ALL => self.wake_at(arg, Scope::Shared, u32::MAX),
+            bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_at(arg, Scope::Private, u32::MAX),
             bindings::AFUTEX_IOC_OPEN => {
                 watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
@@ -81,20 +96,6 @@ impl MiscDevice for Device {
             _ => Err(ENOTTY),
         }
     }
-}
-
-/// `AFUTEX_IOC_WAKE_ONE` and its like; the errors of [`wake::wake`].
-fn wake_at(futexes: &Futexes, addr: usize, scope: Scope, count: u32) -> Result<isize> {
-    let word = UserWord::new(addr as u64)?;
-
-    wake::wake(futexes, word, scope, count, wake::ANY).map(|n| n as isize)
-}
-
-/// Reads an ioctl's structure; `EFAULT`.
-pub(super) fn read<T: FromBytes>(arg: usize) -> Result<T> {
-    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>())
-        .reader()
-        .read()
 }
 
 /// Whether `cmd` is `AFUTEX_IOC_INFO`, of whatever size.

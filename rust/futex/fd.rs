@@ -4,6 +4,7 @@
 
 use super::entry::{
     Entry,
+    Seat,
     Target, //
 };
 use super::key::{
@@ -36,14 +37,26 @@ use kernel::sync::Arc;
 use kernel::task::Kuid;
 
 /// The file: armed while its entry is queued, fired from then on.
+#[pin_data]
 pub(crate) struct FutexFd {
     futexes: Arc<Futexes>,
-    entry: Arc<Entry>,
+    #[pin]
+    entry: Entry,
     word: UserWord,
     id: KeyId,
     signal: u32,
     armer: Kuid,
     _count: stats::Counted,
+}
+
+impl FutexFd {
+    fn entry(self: Pin<&Self>) -> Pin<&Entry> {
+        #[expect(unsafe_code)]
+        // SAFETY: The field is structurally pinned, as `#[pin]` says.
+        unsafe {
+            self.map_unchecked(|this| &this.entry)
+        }
+    }
 }
 
 impl PseudoFile for FutexFd {
@@ -105,25 +118,28 @@ pub(crate) fn open(
 
     let reservation = FileDescriptorReservation::get_unused_fd_flags(0)?;
     let fd = reservation.reserved_fd();
-    let key = Key::for_waiter(&futexes.table, word, scope)?;
-    let queued = Entry::new()?;
+    let key = Key::for_waiter(word, scope)?;
+    let id = *key.id();
     let data = Arc::pin_init(
-        Pollable::new(FutexFd {
+        Pollable::new(pin_init!(FutexFd {
             futexes: futexes.clone(),
-            entry: queued.clone_arc(),
+            entry <- Entry::new(),
             word,
-            id: *key.id(),
+            id,
             signal,
             armer: Kuid::current_euid(),
             _count: stats::Counted::new(&stats::FDS),
-        }),
+        })),
         GFP_KERNEL_ACCOUNT,
     )?;
     let file = mount.create(&data, 0, fd, signal)?;
 
+    let seat = Seat::new(key, Target::Fd(data.clone()), ANY);
+    let entry = Pollable::pinned(data.as_arc_borrow()).entry();
     futexes
         .table
-        .enqueue(key, queued, Target::Fd(data), ANY, || Ok::<_, Error>(()))?;
+        .enqueue(entry, seat, || Ok(()))
+        .map_err(|_| EBUSY)?;
     reservation.fd_install(file);
     Ok(fd)
 }

@@ -35,12 +35,8 @@ use crate::sys::task::{
     Clock,
     Deadline, //
 };
+use crate::sys::user_mem;
 use kernel::prelude::*;
-use kernel::transmute::AsBytes;
-use kernel::uaccess::{
-    UserPtr,
-    UserSlice, //
-};
 
 /// Reads an absolute timeout, if there is one.
 ///
@@ -130,16 +126,12 @@ pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
     }
     let deadline = deadline(args.timeout, args.clockid)?;
     let nr = args.nr as usize;
-    let addr = usize::try_from(args.waiters).map_err(|_| EFAULT)?;
-    let mut reader = UserSlice::new(
-        UserPtr::from_addr(addr),
-        nr.saturating_mul(size_of::<futex_waitv>()),
-    )
-    .reader();
+    let mut addr = usize::try_from(args.waiters).map_err(|_| EFAULT)?;
 
     let mut waiters = KVVec::with_capacity(nr, GFP_KERNEL_ACCOUNT)?;
     for _ in 0..nr {
-        let waiter: futex_waitv = reader.read()?;
+        let waiter: futex_waitv = user_mem::read(addr)?;
+        addr = addr.wrapping_add(size_of::<futex_waitv>());
         let (word, scope) = word(waiter.uaddr, waiter.flags)?;
 
         if waiter.__reserved != 0 || !word.holds(waiter.val) {
@@ -167,15 +159,10 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     if args.nr > bindings::AFUTEX_WAKEV_MAX || args.pad != 0 {
         return Err(EINVAL);
     }
-    let addr = usize::try_from(args.words).map_err(|_| EFAULT)?;
+    let mut addr = usize::try_from(args.words).map_err(|_| EFAULT)?;
     let nr = args.nr as usize;
-    let slice = UserSlice::new(
-        UserPtr::from_addr(addr),
-        nr.saturating_mul(size_of::<afutex_wakev_word>()),
-    );
-    let (mut reader, mut writer) = slice.reader_writer();
 
-    // A few at a time, so that copying costs little and nothing is allocated.
+    // A few at a time, so that reading costs little and nothing is allocated.
     const FEW: usize = 16;
     const NONE: afutex_wakev_word = afutex_wakev_word {
         uaddr: 0,
@@ -184,25 +171,26 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
         count: 0,
         result: 0,
     };
+    let mut few = [const { NONE }; FEW];
     let mut done = 0;
     while done < nr && !task::fatal_signal_pending() {
-        let mut words: [afutex_wakev_word; FEW] = [const { NONE }; FEW];
-        let few = FEW.min(nr - done);
-        let words = &mut words[..few];
+        let words = &mut few[..FEW.min(nr - done)];
 
-        reader.read_slice(words.as_bytes_mut())?;
+        user_mem::read_slice(addr, words)?;
         for word in words.iter_mut() {
             word.result = match wake_word(futexes, word) {
                 Ok(woken) => i32::try_from(woken).unwrap_or(i32::MAX),
                 Err(err) => err.to_errno(),
             };
         }
-        writer.write_slice(words.as_bytes())?;
-        done += few;
+        user_mem::write_slice(addr, words)?;
+        addr = addr.wrapping_add(size_of_val(words));
+        done += words.len();
     }
     Ok(done)
 }
 
+#[inline]
 fn wake_word(futexes: &Futexes, args: &afutex_wakev_word) -> Result<u32> {
     let (word, scope) = word(args.uaddr, args.flags)?;
 

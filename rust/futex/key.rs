@@ -16,12 +16,7 @@
 //! only looks at which page is mapped now, and holds it until the matching is done: if somebody
 //! waits on the word, that page is the pinned one.
 
-use super::entry::Entry;
 use super::stats;
-use super::table::{
-    Chain,
-    Table, //
-};
 use crate::sys::page::{
     Backing,
     PageRef,
@@ -29,18 +24,11 @@ use crate::sys::page::{
 };
 use crate::sys::user_word::UserWord;
 use kernel::current;
-use kernel::list::{
-    impl_list_arc_safe,
-    impl_list_item,
-    List,
-    ListArc,
-    ListLinks, //
-};
 use kernel::mm::Mm;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::LockedBy;
+use kernel::sync::Arc;
 
 /// Whether a word may be shared with other processes: `FUTEX_PRIVATE_FLAG` says it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +41,7 @@ pub(crate) enum Scope {
 
 /// What kind of object a [`KeyId`] is relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Kind {
     /// An `mm_struct`, of a private word.
     Private,
@@ -74,16 +63,32 @@ impl Kind {
 }
 
 /// The identity of a futex word.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyId {
-    kind: Kind,
-    /// The address of the `mm_struct` or of the `struct page`.
+    /// The address of the `mm_struct` or of the `struct page`; in its lowest bits, which are 0 in
+    /// an address, the [`Kind`].
     object: usize,
     /// The address of the word in the mm, or its offset in the page.
     offset: usize,
 }
 
 impl KeyId {
+    fn new(kind: Kind, object: usize, offset: usize) -> Self {
+        Self {
+            object: object | kind as usize,
+            offset,
+        }
+    }
+
+    /// Whom a private `word` belongs to for a waker in the current task.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` in a task without memory.
+    pub(crate) fn private(word: UserWord) -> Result<Self> {
+        Self::in_current_mm(Kind::Private, word)
+    }
+
     /// Whom `word` belongs to for a waker in the current task.
     ///
     /// `f` runs while the page, if there is one, is held: it cannot become another word's.
@@ -93,40 +98,40 @@ impl KeyId {
     /// `EFAULT` if a shared word is not mapped readable. A private one is not looked at.
     pub(crate) fn with<R>(word: UserWord, scope: Scope, f: impl FnOnce(&Self) -> R) -> Result<R> {
         match scope {
-            Scope::Private => Ok(f(&Self::in_current_mm(Kind::Private, word)?)),
+            Scope::Private => Ok(f(&Self::private(word)?)),
             Scope::Shared => {
                 let page = PageRef::lookup(word.addr())?;
-                Ok(match page.backing() {
-                    Backing::Anonymous => f(&Self::in_current_mm(Kind::Mm, word)?),
-                    Backing::Object => f(&Self::in_page(page.id(), word)),
-                })
+                Ok(f(&Self::in_page_or_mm(page.backing(), page.id(), word)?))
             }
         }
     }
 
     fn in_current_mm(kind: Kind, word: UserWord) -> Result<Self> {
-        Ok(Self::in_mm(kind, current!().mm().ok_or(EFAULT)?, word))
+        let current = current!();
+        let mm: &Mm = current.mm().ok_or(EFAULT)?;
+
+        Ok(Self::new(kind, mm.as_raw().addr(), word.addr()))
     }
 
-    fn in_mm(kind: Kind, mm: &Mm, word: UserWord) -> Self {
-        Self {
-            kind,
-            object: mm.as_raw().addr(),
-            offset: word.addr(),
-        }
-    }
-
-    fn in_page(page: usize, word: UserWord) -> Self {
-        Self {
-            kind: Kind::Page,
-            object: page,
-            offset: word.addr() % PAGE_SIZE,
+    fn in_page_or_mm(backing: Backing, page: usize, word: UserWord) -> Result<Self> {
+        match backing {
+            Backing::Anonymous => Self::in_current_mm(Kind::Mm, word),
+            Backing::Object => Ok(Self::new(Kind::Page, page, word.addr() % PAGE_SIZE)),
         }
     }
 
     /// What kind of object the word is known by.
     pub(crate) fn kind(&self) -> Kind {
-        self.kind
+        match self.object & 3 {
+            0 => Kind::Private,
+            1 => Kind::Mm,
+            _ => Kind::Page,
+        }
+    }
+
+    /// Where in its page the word is, as all who share it see it.
+    pub(crate) fn page_offset(&self) -> usize {
+        self.offset % PAGE_SIZE
     }
 
     /// The bucket number of the word in a table of a power of two of buckets.
@@ -134,20 +139,27 @@ impl KeyId {
     /// A multiplication of 64 by 64 bits with both halves folded: the mixing step of wyhash
     /// (<https://github.com/wangyi-fudan/wyhash>). The seed is secret, so that nobody can choose
     /// words that share a bucket.
+    #[inline]
     pub(crate) fn bucket(&self, seed: &[u64; 2], mask: usize) -> usize {
         let a = self.object as u64 ^ seed[0];
-        let b = self.offset as u64 ^ seed[1] ^ ((self.kind as u64) << 62);
+        let b = self.offset as u64 ^ seed[1];
         let product = u128::from(a) * u128::from(b);
 
         ((product >> 64) as u64 ^ product as u64) as usize & mask
     }
 }
 
+/// A page that is waited on, charged to who pinned it, for all the entries on one word.
+pub(crate) struct WordPin {
+    _page: PinnedPage,
+    _count: stats::Counted,
+}
+
 /// What keeps the object of a [`KeyId`] from becoming another one.
+#[derive(Clone)]
 enum Holder {
     Mm(#[expect(dead_code)] ARef<Mm>),
-    /// Apart, so that the others, of which there may be very many, are small.
-    Page(#[expect(dead_code)] KBox<(PinnedPage, stats::Counted)>),
+    Page(Arc<WordPin>),
     /// KUnit's threads have no memory.
     #[cfg(CONFIG_KUNIT)]
     Nothing,
@@ -155,26 +167,15 @@ enum Holder {
 
 /// A futex word that is waited on.
 ///
+/// Every entry has its own; those of one word share the pin.
+///
 /// # Invariants
 ///
-/// - `id` names the object that `holder` holds.
-/// - While its `entries` are not empty, and only then, the key is on the list of the bucket that
-///   `id` hashes to.
-#[pin_data]
+/// `id` names the object that `holder` holds.
+#[derive(Clone)]
 pub(crate) struct Key {
-    #[pin]
-    links: ListLinks,
     id: KeyId,
-    /// Those who wait, first come first. Protected by the bucket's lock.
-    pub(super) entries: LockedBy<List<Entry>, Chain>,
-    _holder: Holder,
-}
-
-impl_list_arc_safe! {
-    impl ListArcSafe<0> for Key { untracked; }
-}
-impl_list_item! {
-    impl ListItem<0> for Key { using ListLinks { self.links }; }
+    holder: Holder,
 }
 
 impl Key {
@@ -185,50 +186,55 @@ impl Key {
     /// `EFAULT` if a shared word is not mapped readable, `ENOMEM` if there is no memory or the page
     /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` when
     /// killed meanwhile.
-    pub(crate) fn for_waiter(table: &Table, word: UserWord, scope: Scope) -> Result<ListArc<Self>> {
-        let (id, holder) = match scope {
-            Scope::Private => Self::hold_mm(Kind::Private, word)?,
+    pub(crate) fn for_waiter(word: UserWord, scope: Scope) -> Result<Self> {
+        let kind = match scope {
+            Scope::Private => Kind::Private,
             Scope::Shared => {
-                let pin = PinnedPage::pin(word.addr())?;
-                match pin.backing() {
-                    Backing::Anonymous => Self::hold_mm(Kind::Mm, word)?,
-                    Backing::Object => (
-                        KeyId::in_page(pin.id(), word),
-                        Holder::Page(KBox::new(
-                            (pin.charge()?, stats::Counted::new(&stats::PINNED)),
-                            GFP_KERNEL_ACCOUNT,
-                        )?),
-                    ),
+                let page = PinnedPage::pin(word.addr())?;
+                let id = KeyId::in_page_or_mm(page.backing(), page.id(), word)?;
+
+                if id.kind() == Kind::Page {
+                    let pin = WordPin {
+                        _page: page.charge()?,
+                        _count: stats::Counted::new(&stats::PINNED),
+                    };
+                    // INVARIANT: The page is pinned.
+                    return Ok(Self {
+                        id,
+                        holder: Holder::Page(Arc::new(pin, GFP_KERNEL_ACCOUNT)?),
+                    });
                 }
+                Kind::Mm
             }
         };
-
-        Self::new(table, id, holder)
-    }
-
-    fn new(table: &Table, id: KeyId, holder: Holder) -> Result<ListArc<Self>> {
-        let lock = table.lock_of(&id);
-
-        ListArc::pin_init(
-            try_pin_init!(Self {
-                links <- ListLinks::new(),
-                id,
-                entries: LockedBy::new(lock, List::new()),
-                // INVARIANT: `holder` holds what `id` names; there are no entries, and the key is
-                // on no list.
-                _holder: holder,
-            }? Error),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    fn hold_mm(kind: Kind, word: UserWord) -> Result<(KeyId, Holder)> {
         let current = current!();
         let mm: &Mm = current.mm().ok_or(EFAULT)?;
-        Ok((KeyId::in_mm(kind, mm, word), Holder::Mm(mm.into())))
+
+        // INVARIANT: The mm is held.
+        Ok(Self {
+            id: KeyId::new(kind, mm.as_raw().addr(), word.addr()),
+            holder: Holder::Mm(mm.into()),
+        })
+    }
+
+    /// Whether the key is that of `word` for a waiter in the current task too. May sleep, and fault.
+    pub(crate) fn is_of(&self, word: UserWord, scope: Scope) -> bool {
+        KeyId::with(word, scope, |id| *id == self.id).unwrap_or(false)
+    }
+
+    /// Uses the pin of `other`, a key of the same word. Returns the one that is not needed, to be
+    /// dropped after the lock.
+    pub(crate) fn share(&mut self, other: &Self) -> Option<Arc<WordPin>> {
+        match (&mut self.holder, &other.holder) {
+            (Holder::Page(ours), Holder::Page(theirs)) if self.id == other.id => {
+                Some(core::mem::replace(ours, theirs.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// The identity of the word.
+    #[inline]
     pub(crate) fn id(&self) -> &KeyId {
         &self.id
     }
@@ -237,19 +243,18 @@ impl Key {
 /// For tests: the word at `offset` of an object that there is not.
 #[cfg(CONFIG_KUNIT)]
 impl Key {
-    pub(super) fn of_nothing(table: &Table, offset: usize) -> Result<ListArc<Self>> {
-        Self::new(table, KeyId::of_nothing(offset), Holder::Nothing)
+    pub(super) fn of_nothing(offset: usize) -> Self {
+        Self {
+            id: KeyId::of_nothing(offset),
+            holder: Holder::Nothing,
+        }
     }
 }
 
 #[cfg(CONFIG_KUNIT)]
 impl KeyId {
     pub(super) fn of_nothing(offset: usize) -> Self {
-        Self {
-            kind: Kind::Private,
-            object: 0x1000,
-            offset,
-        }
+        Self::new(Kind::Private, 0x1000, offset)
     }
 }
 
@@ -260,11 +265,7 @@ mod tests {
     const SEED: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 
     fn id(kind: Kind, object: usize, offset: usize) -> KeyId {
-        KeyId {
-            kind,
-            object,
-            offset,
-        }
+        KeyId::new(kind, object, offset)
     }
 
     #[test]

@@ -3,21 +3,26 @@
 //! A watch in a set.
 
 use super::entry::{
-    After,
     Entry,
+    Seat,
     Target, //
 };
 use super::key::Key;
 use super::owed::Owed;
 use super::set::Set;
-use super::wait::Refusal;
+use super::table::Ticket;
+use super::wait::{
+    fault_in,
+    Refusal, //
+};
 use super::watch::Request;
 use crate::sys::bindings::{
     self,
     afutex_event, //
 };
+use crate::sys::pinned;
 use crate::sys::pseudo_file::Pollable;
-use crate::sys::task;
+use crate::sys::rings::Cursor;
 use kernel::list::{
     impl_list_arc_safe,
     impl_list_item,
@@ -28,32 +33,40 @@ use kernel::list::{
     TryNewListArc, //
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::{
     Arc,
+    ArcBorrow,
     LockedBy,
     SpinLock, //
 };
 
 /// Those of a set that have something to tell, first come first.
+///
+/// The seats of one-shot members that were woken are parked with it.
 pub(super) struct Ready {
     pub(super) list: List<Member>,
 }
 
 /// What a member waits for, and what it has to tell.
-pub(super) struct State {
-    pub(super) request: Request,
-    pub(super) cookie: u64,
+struct State {
+    cookie: u64,
+    /// The address of the word.
+    uaddr: usize,
     /// Wakes to tell of.
     count: u32,
+    owed: Owed,
+    /// Goes up with each change of what the member waits for.
+    edition: u32,
+    persistent: bool,
     /// The word held another value when the member was to be armed.
     changed: bool,
-    owed: Owed,
     /// It is no longer in the set.
     gone: bool,
 }
 
 /// A watch in a set.
+///
+/// There may be very many: its size counts.
 ///
 /// # Invariants
 ///
@@ -66,9 +79,14 @@ pub(crate) struct Member {
     #[pin]
     tracker: AtomicTracker,
     pub(super) set: Arc<Pollable<Set>>,
-    entry: Arc<Entry>,
-    pub(super) state: LockedBy<State, Ready>,
+    #[pin]
+    entry: Entry,
+    state: LockedBy<State, Ready>,
 }
+
+// With its reference count, and what accounting takes, 192 bytes of memory at most.
+#[cfg(not(CONFIG_LOCKDEP))]
+const _: () = assert!(size_of::<Member>() <= 184);
 
 impl_list_arc_safe! {
     impl ListArcSafe<0> for Member { tracked_by tracker: AtomicTracker; }
@@ -82,6 +100,15 @@ pub(super) struct Told {
     member: Arc<Member>,
     pub(super) event: afutex_event,
     owed: Owed,
+    seat: Option<Seat>,
+}
+
+/// What a member shows of itself.
+pub(super) struct Description {
+    pub(super) armed: bool,
+    pub(super) wakes: u32,
+    pub(super) cookie: u64,
+    pub(super) uaddr: usize,
 }
 
 impl Member {
@@ -91,27 +118,28 @@ impl Member {
     ///
     /// `ENOMEM`.
     pub(super) fn new(
-        set: &Arc<Pollable<Set>>,
-        request: Request,
+        set: ArcBorrow<'_, Pollable<Set>>,
+        request: &Request,
         cookie: u64,
     ) -> Result<Arc<Self>> {
-        let entry = Entry::new()?.into_arc();
         let lock: &SpinLock<Ready> = &set.ready;
 
         Arc::pin_init(
             try_pin_init!(Self {
                 links <- ListLinks::new(),
                 tracker <- AtomicTracker::new(),
-                set: set.clone(),
-                entry,
+                set: set.into(),
+                entry <- Entry::new(),
                 state: LockedBy::new(
                     lock,
                     State {
-                        request,
                         cookie,
+                        uaddr: request.word.addr(),
                         count: 0,
-                        changed: false,
                         owed: Owed::default(),
+                        edition: 0,
+                        persistent: request.has(bindings::AFUTEX_PERSISTENT),
+                        changed: false,
                         gone: false,
                     },
                 ),
@@ -120,109 +148,140 @@ impl Member {
         )
     }
 
+    fn entry(this: &Arc<Self>) -> Pin<&Entry> {
+        #[expect(unsafe_code)]
+        // SAFETY: The field is structurally pinned, as `#[pin]` says.
+        unsafe {
+            pinned::in_arc(this).map_unchecked(|this| &this.entry)
+        }
+    }
+
     /// Puts the member on the list of those that have something to tell.
-    fn list(self: &Arc<Self>, ready: &mut Ready) {
+    fn list(this: &Arc<Self>, ready: &mut Ready) {
         // If there is a `ListArc` it is on the list already.
-        if let Ok(item) = ListArc::try_from_arc(self.clone()) {
+        if let Ok(item) = ListArc::try_from_arc(this.clone()) {
             ready.list.push_back(item);
         }
     }
 
-    /// Counts a wake. Under the bucket's lock.
-    pub(super) fn hit(self: &Arc<Self>, mask: u32, key: &Arc<Key>) -> After {
-        let mut ready = self.set.ready.lock();
-        let state = self.state.access_mut(&mut ready);
+    /// Counts a wake of the member whose seat is at the cursor, and goes on. Under the bucket's
+    /// lock.
+    ///
+    /// Returns also whether the seat left the table.
+    pub(super) fn hit<'a>(
+        this: &Arc<Self>,
+        seat: Cursor<'a, Seat>,
+        mask: u32,
+        ticket: &mut Ticket,
+    ) -> (Option<Cursor<'a, Seat>>, bool) {
+        let mut ready = this.set.ready.lock();
+        let state = this.state.access_mut(&mut ready);
+        let persistent = state.persistent;
 
         state.count = state.count.saturating_add(1);
         state.owed.add(mask);
-        self.entry.owes.store(true, Relaxed);
-        let after = if state.request.has(bindings::AFUTEX_PERSISTENT) {
-            After::Stay
+        Self::list(this, &mut ready);
+        if persistent {
+            (seat.rotate(|seat| seat.ticket = ticket.take()), false)
         } else {
-            // What was owed for another word was passed on when the member was changed.
-            state.owed.keep(key);
-            After::Leave
-        };
-        self.list(&mut ready);
-        after
+            (seat.park(&mut *ready), true)
+        }
     }
 
-    /// Queues the entry for what the member waits for.
+    /// Whether there are wakes that were not told. Under the bucket's lock.
+    pub(super) fn owes(&self) -> bool {
+        let ready = self.set.ready.lock();
+
+        self.state.access(&ready).owed.count() != 0
+    }
+
+    /// Queues the entry for `request`, which is the `edition` of what the member waits for.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if the word holds another value, `EBUSY` if another thread arms it at this moment,
-    /// `ENOENT` if it was removed meanwhile; those of reading the word and of [`Key::for_waiter`].
-    pub(super) fn arm(self: &Arc<Self>) -> Result {
-        let table = &self.set.futexes.table;
+    /// `EAGAIN` if the word holds another value, `EBUSY` if another thread changes or arms it at
+    /// this moment, `ENOENT` if it was removed meanwhile; those of reading the word and of
+    /// [`Key::for_waiter`].
+    pub(super) fn arm(this: &Arc<Self>, request: &Request, edition: u32) -> Result {
+        // Spares the pin if the word differs already. And a word that cannot be read cannot be
+        // waited for.
+        let value = request.word.read()?;
+        if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
+            return Self::changed(this, request);
+        }
 
         loop {
-            let request = {
-                let ready = self.set.ready.lock();
-                self.state.access(&ready).request
-            };
-            let value = request.word.read()?;
-            if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
-                return self.changed(&request);
-            }
+            let seat = Seat::new(
+                Key::for_waiter(request.word, request.scope)?,
+                Target::Member(this.clone()),
+                request.mask,
+            );
+            let admit = || {
+                let ready = this.set.ready.lock();
+                let state = this.state.access(&ready);
+                let (gone, current) = (state.gone, state.edition == edition);
+                drop(ready);
 
-            let key = Key::for_waiter(table, request.word, request.scope)?;
-            let entry = ListArc::try_from_arc(self.entry.clone()).map_err(|_| EBUSY)?;
-            let mut gone = false;
-            let refused = table
-                .enqueue(
-                    key,
-                    entry,
-                    Target::Member(self.clone()),
-                    request.mask,
-                    || {
-                        let ready = self.set.ready.lock();
-                        gone = self.state.access(&ready).gone;
-                        drop(ready);
-                        if gone {
-                            return Err(Refusal::Differs);
-                        }
-                        request.admit()
-                    },
-                )
-                .err();
+                match (gone, current) {
+                    (true, _) => Err(Refusal::Gone),
+                    (_, false) => Err(Refusal::Busy),
+                    _ => request.admit(),
+                }
+            };
+            let refused = this
+                .set
+                .futexes
+                .table
+                .enqueue(Self::entry(this), seat, admit);
 
             match refused {
-                None => return Ok(()),
-                Some(Refusal::Differs) if gone => return Err(ENOENT),
-                Some(Refusal::Differs) => return self.changed(&request),
-                Some(Refusal::Absent) if task::fatal_signal_pending() => return Err(EINTR),
-                Some(Refusal::Absent) => (),
+                Ok(()) => return Ok(()),
+                Err((Refusal::Differs, _)) => return Self::changed(this, request),
+                Err((Refusal::Busy, _)) => return Err(EBUSY),
+                Err((Refusal::Gone, _)) => return Err(ENOENT),
+                Err((Refusal::Absent, _)) => fault_in(request.word)?,
             }
         }
     }
 
     /// What follows when the word has changed: an error, or something to tell.
-    fn changed(self: &Arc<Self>, request: &Request) -> Result {
+    fn changed(this: &Arc<Self>, request: &Request) -> Result {
         if !request.has(bindings::AFUTEX_READY) {
             return Err(EAGAIN);
         }
         {
-            let mut ready = self.set.ready.lock();
-            let state = self.state.access_mut(&mut ready);
+            let mut ready = this.set.ready.lock();
+            let state = this.state.access_mut(&mut ready);
             if state.gone {
                 return Err(ENOENT);
             }
             state.changed = true;
-            self.list(&mut ready);
+            Self::list(this, &mut ready);
         }
-        self.set.notify_readable();
+        this.set.notify_readable();
         Ok(())
     }
 
     /// Takes the member off the table and changes what it waits for. What it has to tell stays;
-    /// what it owes is passed on, since it may be for another word.
-    pub(super) fn change(&self, request: Request, cookie: u64) {
-        self.withdraw(|state| {
-            state.request = request;
-            state.cookie = cookie;
-        });
-        self.take_owed().pass_on(&self.set.futexes);
+    /// what it owes is passed on, since it may be for another word. Returns the edition.
+    pub(super) fn change(&self, request: &Request, cookie: u64) -> u32 {
+        let queued = self.set.futexes.table.dequeue(&self.entry);
+        let mut ready = self.set.ready.lock();
+        let parked = self.entry.unpark(&mut *ready);
+        let state = self.state.access_mut(&mut ready);
+
+        state.cookie = cookie;
+        state.uaddr = request.word.addr();
+        state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
+        state.edition = state.edition.wrapping_add(1);
+        let edition = state.edition;
+        let owed = core::mem::take(&mut state.owed);
+        drop(ready);
+
+        if let Some(seat) = queued.or(parked) {
+            owed.pass_on(&seat, &self.set.futexes);
+        }
+        edition
     }
 
     /// Takes the member off the table and off the list, for good. It keeps what it owes.
@@ -232,45 +291,33 @@ impl Member {
             let mut ready = self.set.ready.lock();
             self.state.access_mut(&mut ready).gone = true;
         }
-        self.withdraw(|_| ());
-        let listed = {
-            let mut ready = self.set.ready.lock();
-            #[expect(unsafe_code)]
-            // SAFETY: By the type invariants it is on no other list.
-            unsafe {
-                ready.list.remove(self)
-            }
-        };
-        drop(listed);
-    }
-
-    /// What the member owes, which is no longer its own.
-    pub(super) fn take_owed(&self) -> Owed {
+        let queued = self.set.futexes.table.dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
-
-        self.entry.owes.store(false, Relaxed);
-        core::mem::take(&mut self.state.access_mut(&mut ready).owed)
-    }
-
-    /// Takes the member off the table, and keeps the key if it owes.
-    fn withdraw(&self, f: impl FnOnce(&mut State)) {
-        let seat = self.set.futexes.table.dequeue(&self.entry);
-        let mut ready = self.set.ready.lock();
-        let state = self.state.access_mut(&mut ready);
-
-        if let Some(seat) = &seat {
-            state.owed.keep(&seat.key);
-        }
-        f(state);
-        // The seat goes after the lock.
+        let spare = queued.and_then(|seat| self.entry.park(&mut *ready, seat).err());
+        #[expect(unsafe_code)]
+        // SAFETY: By the type invariants it is on no other list.
+        let listed = unsafe { ready.list.remove(self) };
         drop(ready);
-        drop(seat);
+        drop((listed, spare));
+    }
+
+    /// Passes on what a retired member owes.
+    pub(super) fn settle(&self) {
+        let mut ready = self.set.ready.lock();
+        let seat = self.entry.unpark(&mut *ready);
+        let owed = core::mem::take(&mut self.state.access_mut(&mut ready).owed);
+        drop(ready);
+
+        if let Some(seat) = seat {
+            owed.pass_on(&seat, &self.set.futexes);
+        }
     }
 
     /// Takes the first member off the list, and what it has to tell.
     pub(super) fn tell(ready: &mut Ready) -> Option<Told> {
         // From here on it can be listed again.
         let member = ready.list.pop_front()?.into_arc();
+        let seat = member.entry.unpark(ready);
         let state = member.state.access_mut(ready);
         let mut event = afutex_event {
             cookie: state.cookie,
@@ -285,48 +332,48 @@ impl Member {
             event.why |= bindings::AFUTEX_VALUE_CHANGED;
         }
         let owed = core::mem::take(&mut state.owed);
-        member.entry.owes.store(false, Relaxed);
         Some(Told {
             member,
             event,
             owed,
+            seat,
         })
     }
 
-    /// Whether the member is queued, its wakes not told, and its word's address.
-    pub(super) fn describe(&self) -> (bool, u32, u64, Request) {
+    /// What the member shows of itself.
+    pub(super) fn describe(&self) -> Description {
         let ready = self.set.ready.lock();
         let state = self.state.access(&ready);
 
-        (
-            self.entry.is_queued(),
-            state.count,
-            state.cookie,
-            state.request,
-        )
+        Description {
+            armed: self.entry.is_queued(),
+            wakes: state.count,
+            cookie: state.cookie,
+            uaddr: state.uaddr,
+        }
     }
 }
 
 impl Told {
     /// Puts back what did not reach the reader: at the head, unless it was listed again meanwhile.
     ///
-    /// Returns what is to be passed on after the lock: what is owed, if the member is gone.
-    pub(super) fn put_back(self, ready: &mut Ready) -> Owed {
+    /// Returns what is to be passed on, if the member is gone, or dropped, after the lock.
+    pub(super) fn put_back(self, ready: &mut Ready) -> (Owed, Option<Seat>) {
         let state = self.member.state.access_mut(ready);
 
         if state.gone {
-            return self.owed;
+            return (self.owed, self.seat);
         }
         state.count = state.count.saturating_add(self.event.count);
         state.changed |= self.event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
-        let left = state.owed.merge(self.owed);
-        self.member
-            .entry
-            .owes
-            .store(state.owed.count() != 0, Relaxed);
+        state.owed.merge(&self.owed);
+        // If it was armed again meanwhile, the seat that it has does.
+        let spare = self
+            .seat
+            .and_then(|seat| self.member.entry.park(ready, seat).err());
         if let Ok(item) = ListArc::try_from_arc(self.member) {
             ready.list.push_front(item);
         }
-        left
+        (Owed::default(), spare)
     }
 }

@@ -8,6 +8,7 @@ use super::key::{
     Scope, //
 };
 use super::table::{
+    is_late,
     Chain,
     Table, //
 };
@@ -25,15 +26,10 @@ use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
 };
+use crate::sys::rings::Transfer;
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
-use kernel::list::ListArc;
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Full,
-    Relaxed, //
-};
-use kernel::sync::Arc;
 
 /// How many to wake, and of the next how many to move.
 #[derive(Clone, Copy)]
@@ -51,53 +47,42 @@ enum Failure {
     Room(usize),
 }
 
-/// Moves entries of `from` to the end of the queue of `to`, and returns how many.
+/// Moves up to `count` of those who wait on `from` to the end of the queue of `to`, which is another
+/// word, and returns how many.
 ///
-/// `chain` holds `from`; `other` is the chain of `to`, if it is not the same.
+/// `chain` is that of `from`; `other` that of `to`, if it is not the same. A key of `from` must
+/// be held by the caller, so that none that is dropped here is the last.
 fn move_entries(
-    from: &Arc<Key>,
-    to: &Arc<Key>,
-    chain: &mut Chain,
-    mut other: Option<&mut Chain>,
-    index: usize,
+    chain: Pin<&mut Chain>,
+    other: Option<Pin<&mut Chain>>,
+    from: &KeyId,
+    to: &Key,
     count: u32,
 ) -> u32 {
+    let chain = chain.project();
     let mut moved = 0u32;
-    let limit = chain.limit();
-
-    while moved < count {
-        let mut cursor = from.entries.access_mut(chain).cursor_front();
-        // The first that may be moved and was not moved by us: in the same bucket they get
-        // numbers from `limit` on.
-        let entry = loop {
-            let Some(next) = cursor.peek_next() else {
-                return moved;
-            };
-            if next.ticket.load(Relaxed).wrapping_sub(limit) as i64 >= 0 {
-                return moved;
-            }
-            if !next.owes.load(Relaxed) {
-                break next.remove();
-            }
-            cursor.move_next();
-        };
-
-        let target = match other.as_deref_mut() {
-            Some(other) => {
-                entry.seat.relocate(chain, other);
-                other
-            }
-            None => &mut *chain,
-        };
-        if let Some(seat) = entry.seat.access(target) {
-            // Not the last reference to the old key: our caller has one.
-            seat.key = to.clone();
+    // In the same bucket, those who were moved get numbers from here on.
+    let limit = chain.ticket.next();
+    let (rings, ticket) = match other {
+        Some(other) => {
+            let other = other.project();
+            (Some(other.rings), other.ticket)
         }
-        entry.bucket.store(index, Relaxed);
-        entry.ticket.store(target.number(), Relaxed);
-        to.entries.access_mut(target).push_back(entry);
+        None => (None, chain.ticket),
+    };
+
+    chain.rings.transfer(rings, from, |seat| {
+        if moved == count || is_late(seat.ticket, limit) {
+            return Transfer::Stop;
+        }
+        if seat.target.owes() {
+            return Transfer::Stay;
+        }
+        seat.key = to.clone();
+        seat.ticket = ticket.take();
         moved = moved.wrapping_add(1);
-    }
+        Transfer::Move
+    });
     moved
 }
 
@@ -107,83 +92,64 @@ impl Table {
     fn requeue(
         &self,
         from: &KeyId,
-        to: ListArc<Key>,
+        mut to: Key,
         counts: Counts,
         batch: &mut Batch<'_>,
         admit: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Failure> {
-        let to_index = self.index_of(to.id());
-        let source = self.bucket(self.index_of(from));
-        let target = self.bucket(to_index);
-        let same_word = from == to.id();
+        let to_id = *to.id();
+        let source = self.bucket_of(from);
+        let target = self.bucket_of(&to_id);
 
         // Who wakes `to` from here on looks for those who are being moved.
-        target.waiters.fetch_add(1, Full);
+        self.arrive(&to_id, target);
         let mut pair = lock_pair(&source.chain, &target.chain);
-        let (chain, mut other) = match &mut pair {
-            Pair::Same(chain) => (&mut **chain, None),
-            Pair::Two(first, second) => (&mut **first, Some(&mut **second)),
+        let (mut chain, mut other) = match &mut pair {
+            Pair::Same(chain) => (chain.as_mut(), None),
+            Pair::Two(first, second) => (first.as_mut(), Some(second.as_mut())),
         };
 
-        let found = chain.find(from);
-        let waiting = found.as_ref().map_or(0, |key| {
-            let wanted = counts.wake.saturating_add(counts.requeue) as usize;
-            key.entries.access(chain).iter().take(wanted).count()
-        });
-        let to_wake = waiting.min(counts.wake as usize);
-
+        let to_wake = chain.as_mut().count_up_to(from, counts.wake);
         let refused = match admit() {
             Err(refusal) => Some(Failure::Refused(refusal)),
-            Ok(()) if to_wake > batch.room() => Some(Failure::Room(to_wake)),
+            Ok(()) if to_wake as usize > batch.capacity() => Some(Failure::Room(to_wake as usize)),
             Ok(()) => None,
         };
         if let Some(failure) = refused {
             drop(pair);
-            target.waiters.fetch_sub(1, Relaxed);
+            self.leave(&to_id, target, 1);
             return Err(failure);
         }
 
-        let mut moved = 0;
+        let limit = chain.ticket.next();
+        chain.as_mut().take(from, to_wake, limit, ANY, batch);
+
         let mut spare = None;
-        let mut unused = Some(to);
-        if let Some(key) = &found {
-            chain.take_from(key, to_wake as u32, chain.limit(), ANY, batch);
-            let left = waiting.saturating_sub(batch.len()) as u32;
-            if same_word {
-                // They are where they are to go, and keep their order.
-                moved = left.min(counts.requeue);
-            } else if left > 0 && counts.requeue > 0 {
-                if let Some(to) = unused.take() {
-                    let (to, not_needed) = match other.as_deref_mut() {
-                        Some(other) => other.key_for(to),
-                        None => chain.key_for(to),
-                    };
-                    spare = not_needed;
-                    moved = move_entries(
-                        key,
-                        &to,
-                        chain,
-                        other.as_deref_mut(),
-                        to_index,
-                        counts.requeue,
-                    );
-                    // Perhaps none could be moved.
-                    match other {
-                        Some(other) => other.prune(&to),
-                        None => chain.prune(&to),
-                    }
-                }
-            }
-            chain.prune(key);
+        let mut moved = 0;
+        let mut waiting = None;
+        let first = chain.as_mut().first_key(from);
+        if *from == to_id {
+            // They are where they are to go, and keep their order. Watches that were woken and
+            // stay are behind them now.
+            let stayed = (batch.len() as u32).wrapping_sub(batch.left() as u32);
+            moved = chain
+                .count_up_to(from, counts.requeue.saturating_add(stayed))
+                .saturating_sub(stayed);
+        } else if first.is_some() {
+            waiting = match &mut other {
+                Some(other) => other.as_mut().first_key(&to_id),
+                None => chain.as_mut().first_key(&to_id),
+            };
+            // One pin for all who wait on the word.
+            spare = waiting.as_ref().and_then(|waiting| to.share(waiting));
+            moved = move_entries(chain, other, from, &to, counts.requeue);
         }
         drop(pair);
 
-        let across = if same_word { 0 } else { moved as i32 };
-        source
-            .waiters
-            .fetch_sub(batch.left().wrapping_add(across), Relaxed);
-        target.waiters.fetch_add(across.wrapping_sub(1), Relaxed);
-        drop((found, spare, unused));
+        let across = if *from == to_id { 0 } else { moved as i32 };
+        self.leave(from, source, batch.left().wrapping_add(across));
+        self.leave(&to_id, target, 1i32.wrapping_sub(across));
+        drop((first, waiting, spare, to));
         Ok((batch.len() as u32).saturating_add(moved))
     }
 }
@@ -215,7 +181,7 @@ pub(crate) fn requeue(
         let mut few = [const { None }; CAPACITY];
         let mut batch = Batch::new(&mut few);
         batch.reserve(room)?;
-        let target = Key::for_waiter(table, to.0, to.1)?;
+        let target = Key::for_waiter(to.0, to.1)?;
         let done = KeyId::with(from.0, from.1, |id| {
             table.requeue(id, target, counts, &mut batch, || match expected {
                 Some(expected) => compare(from.0, expected),
@@ -227,8 +193,8 @@ pub(crate) fn requeue(
         match done {
             Ok(count) => return Ok(count),
             Err(Failure::Room(needed)) => room = needed,
-            Err(Failure::Refused(Refusal::Differs)) => return Err(EAGAIN),
             Err(Failure::Refused(Refusal::Absent)) => (),
+            Err(Failure::Refused(_)) => return Err(EAGAIN),
         }
         if task::fatal_signal_pending() {
             return Err(EINTR);

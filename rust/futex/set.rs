@@ -16,7 +16,6 @@ use super::member::{
     Ready,
     Told, //
 };
-use super::owed::Owed;
 use super::quota::Quota;
 use super::stats;
 use super::watch::Request;
@@ -45,12 +44,16 @@ use crate::sys::task::{
     self,
     Deadline, //
 };
+use crate::sys::user_mem::{
+    self,
+    Dest,
+    UserDest, //
+};
 use kernel::fs::file::{
     flags,
     FileDescriptorReservation, //
 };
 use kernel::fs::File;
-use kernel::iov::IovIterDest;
 use kernel::list::List;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -63,10 +66,6 @@ use kernel::sync::{
 };
 use kernel::task::Kuid;
 use kernel::transmute::AsBytes;
-use kernel::uaccess::{
-    UserPtr,
-    UserSlice, //
-};
 use kernel::{
     new_mutex,
     new_spinlock,
@@ -118,7 +117,11 @@ impl Members {
         }
     }
 
-    fn remove(&mut self, id: u32) -> Result<Arc<Member>> {
+    /// Takes out a member, if it is `expected`, where that is given; `ENOENT`.
+    fn remove(&mut self, id: u32, expected: Option<&Arc<Member>>) -> Result<Arc<Member>> {
+        if expected.is_some_and(|expected| !matches!(self.get(id), Ok(found) if Arc::ptr_eq(&found, expected))) {
+            return Err(ENOENT);
+        }
         match self.slots.get_mut(id as usize) {
             Some(slot @ Slot::Member(_)) => {
                 let old = core::mem::replace(slot, Slot::Free(self.free));
@@ -149,7 +152,7 @@ pub(crate) struct Set {
 
 impl Set {
     /// Adds, changes or removes one member.
-    fn control(this: &Arc<Pollable<Self>>, item: &mut afutex_ctl) -> Result {
+    fn control(this: ArcBorrow<'_, Pollable<Self>>, item: &mut afutex_ctl) -> Result {
         if item.pad != 0 {
             return Err(EINVAL);
         }
@@ -157,43 +160,44 @@ impl Set {
             bindings::AFUTEX_CTL_ADD => {
                 let request = Request::check(&item.watch)?;
                 this.quota.charge()?;
-                let added = Member::new(this, request, item.watch.cookie).and_then(|member| {
+                let added = Member::new(this, &request, item.watch.cookie).and_then(|member| {
                     let id = this.members.lock().insert(member.clone())?;
                     Ok((id, member))
                 });
                 let (id, member) = added.inspect_err(|_| this.quota.uncharge(1))?;
 
                 item.id = id;
-                member.arm().inspect_err(|_| {
-                    // It may have been removed already, by somebody who guessed its number.
-                    drop(this.discard(id));
+                Member::arm(&member, &request, 0).inspect_err(|_| {
+                    // It may have been removed already, by somebody who guessed its number, and
+                    // that number given again.
+                    let _ = this.discard(id, Some(&member));
                 })
             }
             bindings::AFUTEX_CTL_MOD => {
                 let request = Request::check(&item.watch)?;
                 let member = this.members.lock().get(item.id)?;
 
-                member.change(request, item.watch.cookie);
-                member.arm()
+                let edition = member.change(&request, item.watch.cookie);
+                Member::arm(&member, &request, edition)
             }
             bindings::AFUTEX_CTL_DEL => {
                 if item.watch.as_bytes().iter().any(|&byte| byte != 0) {
                     return Err(EINVAL);
                 }
-                this.discard(item.id)?.pass_on(&this.futexes);
-                Ok(())
+                this.discard(item.id, None)
             }
             _ => Err(EINVAL),
         }
     }
 
-    /// Removes a member, and returns what it owes.
-    fn discard(&self, id: u32) -> Result<Owed> {
-        let member = self.members.lock().remove(id)?;
+    /// Removes the member of that number, if it is `expected`, where that is given.
+    fn discard(&self, id: u32, expected: Option<&Arc<Member>>) -> Result {
+        let member = self.members.lock().remove(id, expected)?;
 
         member.retire();
+        member.settle();
         self.quota.uncharge(1);
-        Ok(member.take_owed())
+        Ok(())
     }
 
     /// Goes through a batch of `struct afutex_ctl`, and returns how many it went through.
@@ -201,80 +205,77 @@ impl Set {
     /// # Errors
     ///
     /// `EFAULT` if the array cannot be accessed. Errors of single members go to them.
-    fn control_all(this: &Arc<Pollable<Self>>, items: u64, nr: u32) -> Result<usize> {
-        let addr = usize::try_from(items).map_err(|_| EFAULT)?;
+    fn control_all(this: ArcBorrow<'_, Pollable<Self>>, items: u64, nr: u32) -> Result<usize> {
+        let mut addr = usize::try_from(items).map_err(|_| EFAULT)?;
         let nr = nr as usize;
-        let len = nr.saturating_mul(size_of::<afutex_ctl>());
-        let (mut reader, mut writer) =
-            UserSlice::new(UserPtr::from_addr(addr), len).reader_writer();
 
         for done in 0..nr {
             if task::fatal_signal_pending() {
                 return Ok(done);
             }
-            let mut item: afutex_ctl = reader.read()?;
+            let mut item: afutex_ctl = user_mem::read(addr)?;
             item.result = match Self::control(this, &mut item) {
                 Ok(()) => 0,
                 Err(err) => err.to_errno(),
             };
-            writer.write(&item)?;
+            user_mem::write(addr, &item)?;
+            addr = addr.wrapping_add(size_of::<afutex_ctl>());
         }
         Ok(nr)
     }
 
-    /// Hands events to `sink` until it refuses one or there are no more. Returns how many it took.
-    ///
-    /// What it refuses is put back.
-    fn drain(&self, mut sink: impl FnMut(&afutex_event) -> bool) -> usize {
+    /// Tells events to a reader, as many as there are and fit, and puts back what did not reach him.
+    /// Returns how many did; `EFAULT` if none did though there was one.
+    fn drain(this: &Pollable<Self>, out: &mut impl Dest) -> Result<usize> {
         const FEW: usize = 8;
         let mut count = 0;
 
         loop {
             let mut few: [Option<Told>; FEW] = [const { None }; FEW];
-            let mut ready = self.ready.lock();
-            for slot in few.iter_mut() {
+            let room = FEW.min(out.room() / size_of::<afutex_event>());
+            let mut taken = 0;
+            let mut ready = this.ready.lock();
+            for slot in few.iter_mut().take(room) {
                 *slot = Member::tell(&mut ready);
+                if slot.is_none() {
+                    break;
+                }
+                taken += 1;
             }
             drop(ready);
 
-            // Told are told; from the first that is refused on, all are kept.
-            let mut refused = false;
-            let mut more = true;
-            for slot in few.iter_mut() {
-                let Some(told) = slot else {
-                    more = false;
+            for told in 0..taken {
+                let Some(slot) = &few[told] else {
                     break;
                 };
-                refused = refused || !sink(&told.event);
-                if refused {
-                    continue;
+                if let Err(err) = out.put(&slot.event) {
+                    this.put_back(&mut few[told..taken]);
+                    // Another may have looked while they were away.
+                    this.notify_readable();
+                    return if count == 0 { Err(err) } else { Ok(count) };
                 }
+                few[told] = None;
                 count += 1;
-                *slot = None;
             }
-            if refused {
-                self.put_back(few);
-            }
-            if refused || !more {
-                return count;
+            if taken < FEW {
+                return Ok(count);
             }
         }
     }
 
     /// Puts back what was not told, in order, at the head.
-    fn put_back<const N: usize>(&self, mut few: [Option<Told>; N]) {
-        let mut owed: [Owed; N] = core::array::from_fn(|_| Owed::default());
-        let mut ready = self.ready.lock();
+    fn put_back(&self, few: &mut [Option<Told>]) {
+        for slot in few.iter_mut().rev() {
+            let Some(told) = slot.take() else {
+                continue;
+            };
+            let mut ready = self.ready.lock();
+            let (owed, seat) = told.put_back(&mut ready);
+            drop(ready);
 
-        for (slot, owed) in few.iter_mut().zip(owed.iter_mut()).rev() {
-            if let Some(told) = slot.take() {
-                *owed = told.put_back(&mut ready);
+            if let Some(seat) = seat {
+                owed.pass_on(&seat, &self.futexes);
             }
-        }
-        drop(ready);
-        // Of members that were removed meanwhile.
-        for owed in owed {
-            owed.pass_on(&self.futexes);
         }
     }
 
@@ -285,7 +286,7 @@ impl Set {
     ///
     /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`;
     /// `ERESTARTNOHAND` if a signal comes first.
-    fn wait(this: &Arc<Pollable<Self>>, args: &afutex_set_wait) -> Result<usize> {
+    fn wait(this: ArcBorrow<'_, Pollable<Self>>, args: &afutex_set_wait) -> Result<usize> {
         if args.pad != 0 || args.nr_events == 0 {
             return Err(EINVAL);
         }
@@ -296,23 +297,11 @@ impl Set {
 
         let addr = usize::try_from(args.events).map_err(|_| EFAULT)?;
         let len = (args.nr_events as usize).saturating_mul(size_of::<afutex_event>());
-        let mut out = UserSlice::new(UserPtr::from_addr(addr), len).writer();
+        let mut out = UserDest::new(addr, len);
         loop {
-            this.wait_until(deadline)?;
-            let mut fault = false;
-            let count = this.drain(|event| {
-                if out.is_empty() {
-                    return false;
-                }
-                fault = out.write(event).is_err();
-                !fault
-            });
-            match count {
-                0 if fault => {
-                    this.notify_readable();
-                    return Err(EFAULT);
-                }
-                0 => (),
+            // Another reader may be first.
+            match Self::drain(&this, &mut out)? {
+                0 => this.wait_until(deadline)?,
                 count => return Ok(count),
             }
         }
@@ -331,47 +320,32 @@ impl PseudoFile for Set {
     }
 
     /// Returns events, as many as there are and fit.
-    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
         const LEN: usize = size_of::<afutex_event>();
 
-        if out.len() < LEN {
+        if out.room() < LEN {
             return Err(EINVAL);
         }
         loop {
-            this.wait_ready(block)?;
-            let mut fault = false;
-            let count = this.drain(|event| {
-                if out.len() < LEN {
-                    return false;
-                }
-                fault = out.copy_to_iter(event.as_bytes()) != LEN;
-                !fault
-            });
-            match count {
-                0 if fault => {
-                    this.notify_readable();
-                    return Err(EFAULT);
-                }
-                // Another reader was first.
-                0 => (),
+            // Another reader may be first.
+            match Self::drain(this, out)? {
+                0 => this.wait_ready(block)?,
                 count => return Ok(count.saturating_mul(LEN)),
             }
         }
     }
 
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
-        let this: Arc<Pollable<Self>> = this.into();
-
         match cmd {
             bindings::AFUTEX_IOC_CTL => {
-                let args: afutex_ctlv = super::device::read(arg)?;
+                let args: afutex_ctlv = user_mem::read(arg)?;
                 if args.pad != 0 {
                     return Err(EINVAL);
                 }
-                Self::control_all(&this, args.items, args.nr).map(|n| n as isize)
+                Self::control_all(this, args.items, args.nr).map(|n| n as isize)
             }
             bindings::AFUTEX_IOC_SET_WAIT => {
-                Self::wait(&this, &super::device::read(arg)?).map(|n| n as isize)
+                Self::wait(this, &user_mem::read(arg)?).map(|n| n as isize)
             }
             _ => Err(ENOTTY),
         }
@@ -388,7 +362,7 @@ impl PseudoFile for Set {
         };
 
         each().for_each(|member| member.retire());
-        each().for_each(|member| member.take_owed().pass_on(&self.futexes));
+        each().for_each(|member| member.settle());
         self.quota.uncharge(members.count);
     }
 
@@ -416,9 +390,8 @@ impl PseudoFile for Set {
         seq_print!(out, "afutex-members:\t{}\n", count);
         seq_print!(out, "afutex-user-watches:\t{} of {}\n", usage, limit);
         for (id, member) in first.into_iter().flatten() {
-            let (armed, wakes, cookie, request) = member.describe();
-            let state = if armed { "armed" } else { "idle" };
-            let addr = request.word.addr();
+            let shown = member.describe();
+            let state = if shown.armed { "armed" } else { "idle" };
 
             // The first few: a set may have very many.
             seq_print!(
@@ -426,13 +399,13 @@ impl PseudoFile for Set {
                 "afutex-watch:\t{} {} wakes {} cookie {:#x} ",
                 id,
                 state,
-                wakes,
-                cookie
+                shown.wakes,
+                shown.cookie
             );
             if may_see {
-                seq_print!(out, "uaddr {:#x}\n", addr);
+                seq_print!(out, "uaddr {:#x}\n", shown.uaddr);
             } else {
-                seq_print!(out, "offset {:#x}\n", addr % PAGE_SIZE);
+                seq_print!(out, "offset {:#x}\n", shown.uaddr % PAGE_SIZE);
             }
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Stats {
     #[pin]
     waiters: Counter,
     #[pin]
+    shared: Counter,
+    #[pin]
     pinned: Counter,
     #[pin]
     fds: Counter,
@@ -70,6 +72,9 @@ impl Stats {
             }),
             waiters <- dir.read_callback_file(c"waiters", futexes.clone(), &|futexes, out| {
                 write(out, census(futexes).waiters)
+            }),
+            shared <- dir.read_callback_file(c"shared", futexes.clone(), &|futexes, out| {
+                write(out, census(futexes).shared)
             }),
             pinned <- dir.read_callback_file(c"pinned", futexes.clone(), &|_, out| {
                 write(out, PINNED.load(Relaxed))

@@ -4,8 +4,8 @@
 //!
 //! # Locks
 //!
-//! A bucket's `chain` lock protects its list of keys, the list of entries of each key on it, and
-//! the seat of each of those entries. The order is
+//! A bucket's `chain` lock protects its rings of entries, one for each word, and the seats in
+//! them. The order is
 //!
 //! 1. a bucket's `chain`;
 //! 2. of a requeue or `FUTEX_WAKE_OP`, the other bucket's, the one at the lower address first;
@@ -45,7 +45,10 @@
 //! which then sees it. This is the pattern of store buffering, and the argument of
 //! `kernel/futex/waitwake.c`.
 //!
-//! The count comes down after the entry is off its list, by who took it off.
+//! The count comes down after the entry is off its ring, by who took it off.
+//!
+//! Shared words are counted once more, by their offset in the page, which is the same in every
+//! mapping: a waker who finds that nobody waits at such an offset need not look up the page.
 //!
 //! # No waker starves a waiter, no waiter a waker
 //!
@@ -55,194 +58,159 @@
 //! notify them.
 
 use super::entry::{
-    After,
     Entry,
     Seat,
     Target, //
 };
 use super::key::{
     Key,
-    KeyId, //
+    KeyId,
+    Kind, //
 };
+use super::member::Member;
+use super::wait::Refusal;
 use super::wake::{
     Batch,
     CAPACITY, //
 };
+use super::watch::Watch;
+use crate::sys::counter::Counter;
 use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
 };
-use crate::sys::roaming::Home;
+use crate::sys::rings::{
+    Cursor,
+    Rings, //
+};
 use crate::sys::task;
-use kernel::list::{
-    List,
-    ListArc, //
-};
+use crate::sys::user_word::UserWord;
 use kernel::new_spinlock;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Atomic,
-    Full,
-    Relaxed, //
-};
-use kernel::sync::barrier::smp_mb;
-use kernel::sync::{
-    Arc,
-    SpinLock, //
-};
+use kernel::sync::SpinLock;
 
 /// What a bucket's lock protects.
+#[pin_data]
 pub(crate) struct Chain {
-    /// The keys that have entries.
-    keys: List<Key>,
+    /// Who waits, by word.
+    #[pin]
+    pub(super) rings: Rings<Seat>,
     /// The number for the next entry.
-    ticket: u64,
+    pub(super) ticket: Ticket,
 }
 
-impl Home for Chain {}
+/// The number that a bucket gives to the next entry.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(u64);
+
+impl Ticket {
+    /// Gives it away.
+    pub(super) fn take(&mut self) -> u64 {
+        let number = self.0;
+
+        self.0 = number.wrapping_add(1);
+        number
+    }
+
+    /// The number that is next.
+    pub(super) fn next(self) -> u64 {
+        self.0
+    }
+}
+
+/// Whether an entry with that `ticket` was queued when `limit` was next, or later.
+///
+/// Numbers wrap around, if only after centuries: distances are compared.
+pub(super) fn is_late(ticket: u64, limit: u64) -> bool {
+    ticket.wrapping_sub(limit) as i64 >= 0
+}
 
 impl Chain {
-    /// The key of that identity, if anybody waits on it.
-    pub(super) fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
-        self.keys
-            .iter()
-            .find(|key| key.id() == id)
-            .map(|key| key.into())
-    }
+    /// How many wait on `id`, if they are not more than `most`.
+    pub(super) fn count_up_to(self: Pin<&mut Self>, id: &KeyId, most: u32) -> u32 {
+        let mut at = self.project().rings.find(id);
+        let mut count = 0;
 
-    /// Takes `key`, which must be of this bucket, off the list if nobody waits on it any more.
-    pub(super) fn prune(&mut self, key: &Key) {
-        if key.entries.access(self).is_empty() {
-            #[expect(unsafe_code)]
-            // SAFETY: Keys are only ever put on the list of their own bucket, which is this one.
-            unsafe {
-                self.keys.remove(key)
+        while count < most {
+            let Some(cursor) = at else {
+                break;
             };
+            count += 1;
+            at = cursor.next();
         }
+        count
     }
 
-    /// Takes `entry` off the table, if it is queued in this bucket.
-    ///
-    /// The caller must hold a reference to it, and keep the seat until the lock is dropped.
-    fn remove(&mut self, entry: &Entry) -> Option<Seat> {
-        let seat = entry.seat.evict(self)?;
+    /// The key of `id`, as the first who waits on it holds it. It is not to be dropped under a lock.
+    pub(super) fn first_key(self: Pin<&mut Self>, id: &KeyId) -> Option<Key> {
+        let first = self.project().rings.find(id)?;
 
-        #[expect(unsafe_code)]
-        // SAFETY: By the type invariants of `Entry`, one with a seat is on the list of its key,
-        // and `evict` has shown that the seat is of this bucket.
-        unsafe {
-            seat.key.entries.access_mut(self).remove(entry)
-        };
-        self.prune(&seat.key);
-        Some(seat)
+        Some(first.item().key.clone())
     }
 
     /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
     /// as many as `batch` has room for. Returns whether there may be more.
-    fn take(
-        &mut self,
+    #[inline]
+    pub(super) fn take(
+        self: Pin<&mut Self>,
         id: &KeyId,
         want: u32,
         limit: u64,
         mask: u32,
         batch: &mut Batch<'_>,
     ) -> bool {
-        let Some(key) = self.find(id) else {
-            return false;
-        };
-        let more = self.take_from(&key, want, limit, mask, batch);
-
-        self.prune(&key);
-        more
-    }
-
-    /// As `take`, without taking the key off the list if nobody is left.
-    pub(super) fn take_from(
-        &mut self,
-        key: &Arc<Key>,
-        want: u32,
-        limit: u64,
-        mask: u32,
-        batch: &mut Batch<'_>,
-    ) -> bool {
+        let this = self.project();
+        let mut at = this.rings.find(id);
         let mut left = want;
 
-        loop {
-            if left == 0 {
+        while let Some(cursor) = at {
+            let seat = cursor.item();
+
+            if left == 0 || is_late(seat.ticket, limit) {
                 return false;
             }
-            if batch.room() == 0 {
+            // Those that the mask does not match are passed over, as futex(2) does.
+            if seat.mask & mask == 0 {
+                at = cursor.next();
+                continue;
+            }
+            if !batch.has_room() {
                 return true;
             }
-
-            // Those that the mask does not match are passed over, as futex(2) does.
-            let mut cursor = key.entries.access_mut(self).cursor_front();
-            let entry = loop {
-                let Some(next) = cursor.peek_next() else {
-                    return false;
-                };
-                // Numbers wrap around, if only after centuries: compare distances.
-                if next.ticket.load(Relaxed).wrapping_sub(limit) as i64 >= 0 {
-                    return false;
-                }
-                if next.mask.load(Relaxed) & mask != 0 {
-                    break next.remove();
-                }
-                cursor.move_next();
-            };
-
-            self.hit(key, entry, mask, batch);
+            at = hit(cursor, mask, this.ticket, batch);
             left = left.wrapping_sub(1);
         }
+        false
     }
+}
 
-    /// Wakes an entry that was just taken off the list of `key`.
-    fn hit(&mut self, key: &Arc<Key>, entry: ListArc<Entry>, mask: u32, batch: &mut Batch<'_>) {
-        let Some(seat) = entry.seat.access(self) else {
-            return;
-        };
-
-        match seat.target.hit(mask, key) {
-            After::Leave => {
-                // Whoever sees that the seat is gone may queue the entry again.
-                let entry = entry.into_arc();
-                // It is not the last reference: the waiter has one.
-                if let Some(seat) = entry.seat.evict(self) {
-                    batch.push_seat(seat);
-                }
-            }
-            After::Stay => {
-                batch.push_target(seat.target.clone());
-                entry.ticket.store(self.number(), Relaxed);
-                key.entries.access_mut(self).push_back(entry);
-            }
+/// Wakes the entry at the cursor, and goes on.
+#[inline]
+fn hit<'a>(
+    cursor: Cursor<'a, Seat>,
+    mask: u32,
+    ticket: &mut Ticket,
+    batch: &mut Batch<'_>,
+) -> Option<Cursor<'a, Seat>> {
+    match &cursor.item().target {
+        Target::Watch(watch) => {
+            let watch = watch.clone();
+            let (next, left) = Watch::hit(&watch, cursor, mask, ticket);
+            batch.push_target(Target::Watch(watch), left);
+            next
         }
-    }
-
-    /// The number for the next entry.
-    pub(super) fn number(&mut self) -> u64 {
-        let number = self.ticket;
-
-        self.ticket = number.wrapping_add(1);
-        number
-    }
-
-    /// The number that the next entry will get.
-    pub(super) fn limit(&self) -> u64 {
-        self.ticket
-    }
-
-    /// The key on the list that is the same word as `key`, which is put there if there is none.
-    ///
-    /// Returns also what was not needed, to be dropped after the lock.
-    pub(super) fn key_for(&mut self, key: ListArc<Key>) -> (Arc<Key>, Option<ListArc<Key>>) {
-        match self.find(key.id()) {
-            Some(found) => (found, Some(key)),
-            None => {
-                let new = key.clone_arc();
-                self.keys.push_back(key);
-                (new, None)
-            }
+        Target::Member(member) => {
+            let member = member.clone();
+            let (next, left) = Member::hit(&member, cursor, mask, ticket);
+            batch.push_target(Target::Member(member), left);
+            next
+        }
+        // Whoever sees that the seat is gone may use the entry again, or end it.
+        Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
+            let (seat, next) = cursor.remove();
+            batch.push_seat(seat);
+            next
         }
     }
 }
@@ -252,7 +220,7 @@ impl Chain {
 #[pin_data]
 pub(super) struct Bucket {
     /// How many wait in this bucket, or are about to.
-    pub(super) waiters: Atomic<i32>,
+    waiters: Counter,
     #[pin]
     pub(super) chain: SpinLock<Chain>,
 }
@@ -260,12 +228,12 @@ pub(super) struct Bucket {
 impl Bucket {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            waiters: Atomic::new(0),
+            waiters: Counter::new(),
             chain <- new_spinlock!(
-                Chain {
-                    keys: List::new(),
-                    ticket: 0,
-                },
+                pin_init!(Chain {
+                    rings <- Rings::new(),
+                    ticket: Ticket(0),
+                }),
                 "afutex_bucket"
             ),
         }? Error)
@@ -275,11 +243,17 @@ impl Bucket {
 #[cfg(not(CONFIG_LOCKDEP))]
 const _: () = assert!(size_of::<Bucket>() == 64);
 
+/// The size of the smallest word that has a counter of its own in `Table.shared`.
+const SHARED_STEP: usize = 4;
+
 /// The futex table.
+#[pin_data]
 pub(crate) struct Table {
     seed: [u64; 2],
     /// A power of two of them.
     buckets: Pin<KVBox<[Bucket]>>,
+    /// How many wait on shared words, or are about to, by their offset in the page.
+    shared: KVec<Counter>,
 }
 
 impl Table {
@@ -304,25 +278,27 @@ impl Table {
             count if count.is_power_of_two() => count,
             _ => return Err(EINVAL),
         };
+        let mut shared = KVec::with_capacity(PAGE_SIZE / SHARED_STEP, GFP_KERNEL)?;
 
+        for _ in 0..PAGE_SIZE / SHARED_STEP {
+            shared.push(Counter::new(), GFP_KERNEL)?;
+        }
         Ok(Self {
             seed: [task::random_u64(), task::random_u64()],
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
+            shared,
         })
     }
 
-    pub(super) fn index_of(&self, id: &KeyId) -> usize {
+    #[inline]
+    fn index_of(&self, id: &KeyId) -> usize {
         id.bucket(&self.seed, self.buckets.len().wrapping_sub(1))
     }
 
-    /// The lock of the bucket that `id` belongs in.
-    pub(super) fn lock_of(&self, id: &KeyId) -> &SpinLock<Chain> {
-        &self.buckets[self.index_of(id)].chain
-    }
-
-    /// The bucket of that number.
-    pub(super) fn bucket(&self, index: usize) -> &Bucket {
-        &self.buckets[index]
+    /// The bucket that `id` belongs in.
+    #[inline]
+    pub(super) fn bucket_of(&self, id: &KeyId) -> &Bucket {
+        &self.buckets[self.index_of(id)]
     }
 
     /// The number of buckets.
@@ -330,60 +306,95 @@ impl Table {
         self.buckets.len()
     }
 
-    /// Queues `entry`, which has no seat, behind all others that wait on the word of `key`, if
-    /// `admit` does not refuse.
-    ///
-    /// `admit` runs under the bucket's lock, after the point from which no wake is missed. `key`
-    /// is used if nobody waits on the word yet.
-    pub(crate) fn enqueue<E>(
-        &self,
-        key: ListArc<Key>,
-        entry: ListArc<Entry>,
-        target: Target,
-        mask: u32,
-        admit: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let index = self.index_of(key.id());
-        let bucket = &self.buckets[index];
+    fn shared_at(&self, offset: usize) -> &Counter {
+        &self.shared[offset % PAGE_SIZE / SHARED_STEP]
+    }
 
-        bucket.waiters.fetch_add(1, Full);
-        let mut guard = bucket.chain.lock();
-        if let Err(err) = admit() {
-            drop(guard);
-            bucket.waiters.fetch_sub(1, Relaxed);
-            return Err(err);
+    /// Whether nobody waits on the shared `word`, as far as may be known without a look at its page.
+    #[inline]
+    pub(super) fn is_unshared(&self, word: UserWord) -> bool {
+        self.shared_at(word.addr()).is_zero()
+    }
+
+    /// Counts somebody who is about to wait on `id`, or to be moved there, before any lock is taken.
+    pub(super) fn arrive(&self, id: &KeyId, bucket: &Bucket) {
+        if id.kind() != Kind::Private {
+            self.shared_at(id.page_offset()).add(1);
         }
+        bucket.waiters.add(1);
+    }
 
-        let chain = &mut *guard;
-        let (key, spare) = chain.key_for(key);
-        entry.bucket.store(index, Relaxed);
-        entry.ticket.store(chain.number(), Relaxed);
-        entry.mask.store(mask, Relaxed);
-        let seat = Seat {
-            key: key.clone(),
-            target,
+    /// Counts `count` who no longer wait on `id`, or more of them, if it is negative.
+    #[inline]
+    pub(super) fn leave(&self, id: &KeyId, bucket: &Bucket, count: i32) {
+        if count == 0 {
+            return;
+        }
+        if id.kind() != Kind::Private {
+            self.shared_at(id.page_offset()).sub(count);
+        }
+        bucket.waiters.sub(count);
+    }
+
+    /// Queues `seat` in `entry`, behind all others that wait on the word, if `admit` does not refuse.
+    ///
+    /// `admit` runs under the bucket's lock, after the point from which no wake is missed.
+    ///
+    /// # Errors
+    ///
+    /// What `admit` says, or [`Refusal::Busy`] if the entry has a seat. It is given back.
+    pub(crate) fn enqueue(
+        &self,
+        entry: Pin<&Entry>,
+        mut seat: Seat,
+        admit: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), (Refusal, Seat)> {
+        let id = *seat.key.id();
+        let bucket = self.bucket_of(&id);
+        let mut spare = None;
+
+        self.arrive(&id, bucket);
+        let mut guard = bucket.chain.lock();
+        let refused = match admit() {
+            Err(refusal) => Some((refusal, seat)),
+            Ok(()) => {
+                let chain = guard.as_mut().project();
+
+                seat.ticket = chain.ticket.take();
+                chain
+                    .rings
+                    .push(entry, seat, |first, seat| spare = seat.key.share(&first.key))
+                    .err()
+                    .map(|seat| (Refusal::Busy, seat))
+            }
         };
-        let refused = entry.seat.settle(chain, seat);
-        // INVARIANT: The entry has a seat, is on the key's list, and the key is on the bucket's.
-        key.entries.access_mut(chain).push_back(entry);
         drop(guard);
-
-        // An entry in a `ListArc` has no seat.
-        debug_assert!(refused.is_ok());
-        drop((refused, spare));
-        Ok(())
+        drop(spare);
+        match refused {
+            None => Ok(()),
+            Some(refused) => {
+                self.leave(&id, bucket, 1);
+                Err(refused)
+            }
+        }
     }
 
     /// Takes `entry` off the table. `None` if it has been woken, or was never queued.
     pub(crate) fn dequeue(&self, entry: &Entry) -> Option<Seat> {
-        while entry.is_queued() {
-            let bucket = &self.buckets[entry.bucket.load(Relaxed)];
+        // A requeue may move it from bucket to bucket meanwhile.
+        while let Some(addr) = entry.rings_addr() {
+            let base = self.buckets.as_ptr().addr();
+            let bucket = self
+                .buckets
+                .get(addr.wrapping_sub(base) / size_of::<Bucket>())?;
             let mut guard = bucket.chain.lock();
-            let seat = guard.remove(entry);
+            let seat = guard.as_mut().project().rings.remove(entry);
             drop(guard);
 
+            if let Some(seat) = &seat {
+                self.leave(seat.key.id(), bucket, 1);
+            }
             if seat.is_some() {
-                bucket.waiters.fetch_sub(1, Relaxed);
                 return seat;
             }
         }
@@ -394,11 +405,11 @@ impl Table {
     /// came.
     ///
     /// Those who come after it began are left alone. Returns how many were woken.
+    #[inline]
     pub(crate) fn wake(&self, id: &KeyId, count: u32, mask: u32) -> u32 {
-        let bucket = &self.buckets[self.index_of(id)];
+        let bucket = self.bucket_of(id);
 
-        smp_mb(Full);
-        if bucket.waiters.load(Relaxed) == 0 {
+        if bucket.waiters.is_zero() {
             return 0;
         }
         self.wake_up_to(bucket, id, None, count, mask)
@@ -406,15 +417,10 @@ impl Table {
 
     /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
     pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
-        self.wake_up_to(
-            &self.buckets[self.index_of(id)],
-            id,
-            Some(limit),
-            count,
-            mask,
-        )
+        self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
+    #[inline(never)]
     fn wake_up_to(
         &self,
         bucket: &Bucket,
@@ -428,13 +434,14 @@ impl Table {
         let mut batch = Batch::new(&mut few);
 
         loop {
-            let mut chain = bucket.chain.lock();
-            let limit = *limit.get_or_insert(chain.limit());
-            let more = chain.take(id, count.saturating_sub(woken), limit, mask, &mut batch);
-            drop(chain);
+            let mut guard = bucket.chain.lock();
+            let chain = guard.as_mut();
+            let limit = *limit.get_or_insert(chain.ticket.next());
+            let more = chain.take(id, count.wrapping_sub(woken), limit, mask, &mut batch);
+            drop(guard);
 
-            bucket.waiters.fetch_sub(batch.left(), Relaxed);
-            woken = woken.saturating_add(batch.len() as u32);
+            self.leave(id, bucket, batch.left());
+            woken = woken.wrapping_add(batch.len() as u32);
             batch.notify();
             if !more {
                 return woken;
@@ -450,31 +457,31 @@ impl Table {
         id2: &KeyId,
         f: impl FnOnce() -> R,
     ) -> (R, (u64, u64)) {
-        let pair = lock_pair(self.lock_of(id), self.lock_of(id2));
+        let pair = lock_pair(&self.bucket_of(id).chain, &self.bucket_of(id2).chain);
         let ret = f();
 
         match pair {
-            Pair::Same(chain) => (ret, (chain.limit(), chain.limit())),
-            Pair::Two(first, second) => (ret, (first.limit(), second.limit())),
+            Pair::Same(chain) => (ret, (chain.ticket.next(), chain.ticket.next())),
+            Pair::Two(first, second) => (ret, (first.ticket.next(), second.ticket.next())),
         }
     }
 
-    /// Counts keys and entries, for the statistics.
+    /// Counts words and entries, for the statistics.
     pub(crate) fn census(&self) -> Census {
         let mut census = Census::default();
 
         for bucket in self.buckets.iter() {
-            if bucket.waiters.load(Relaxed) == 0 {
+            if bucket.waiters.is_zero() {
                 continue;
             }
-            let chain = bucket.chain.lock();
-            for key in chain.keys.iter() {
-                census.keys += 1;
-                census.entries += key.entries.access(&chain).iter().count();
-            }
-            drop(chain);
-            census.waiters += i64::from(bucket.waiters.load(Relaxed));
+            let mut guard = bucket.chain.lock();
+            let (keys, entries) = guard.as_mut().project().rings.census();
+            drop(guard);
+            census.keys += keys;
+            census.entries += entries;
+            census.waiters += i64::from(bucket.waiters.get());
         }
+        census.shared = self.shared.iter().map(|count| i64::from(count.get())).sum();
         census
     }
 }
@@ -488,6 +495,8 @@ pub(crate) struct Census {
     pub(crate) entries: usize,
     /// The sum of the buckets' counts of waiters.
     pub(crate) waiters: i64,
+    /// The sum of the counts of those who wait on shared words.
+    pub(crate) shared: i64,
 }
 
 #[kunit_tests(afutex_table)]
@@ -497,25 +506,31 @@ mod tests {
     use kernel::current;
     use kernel::task::Task;
 
-    /// Queues one more that waits on the word at `offset`.
-    fn queue(table: &Table, offset: usize) -> Result<Arc<Entry>> {
-        let queued = Entry::new()?;
-        let entry = queued.clone_arc();
+    type TestEntry = Pin<KBox<Entry>>;
+
+    fn new_entry() -> Result<TestEntry> {
+        Ok(KBox::pin(Entry::new(), GFP_KERNEL)?)
+    }
+
+    fn seat(offset: usize) -> Seat {
         let task: &Task = current!();
 
-        table.enqueue(
-            Key::of_nothing(table, offset)?,
-            queued,
-            Target::Task(task.into()),
-            ANY,
-            || Ok::<_, Error>(()),
-        )?;
+        Seat::new(Key::of_nothing(offset), Target::Task(task.into()), ANY)
+    }
+
+    /// Queues one more that waits on the word at `offset`.
+    fn queue(table: &Table, offset: usize) -> Result<TestEntry> {
+        let entry = new_entry()?;
+
+        table
+            .enqueue(entry.as_ref(), seat(offset), || Ok(()))
+            .map_err(|_| EBUSY)?;
         Ok(entry)
     }
 
     fn is_empty(table: &Table) -> bool {
         let census = table.census();
-        census.keys == 0 && census.entries == 0 && census.waiters == 0
+        census.keys == 0 && census.entries == 0 && census.waiters == 0 && census.shared == 0
     }
 
     #[test]
@@ -531,7 +546,7 @@ mod tests {
         let table = Table::new(256)?;
 
         assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 0);
-        assert!(table.dequeue(&*Entry::new()?).is_none());
+        assert!(table.dequeue(&*new_entry()?).is_none());
         assert!(is_empty(&table));
         Ok(())
     }
@@ -539,19 +554,19 @@ mod tests {
     #[test]
     fn refused_entry_leaves_nothing() -> Result {
         let table = Table::new(256)?;
-        let task: &Task = current!();
-        let queued = Entry::new()?;
-        let entry = queued.clone_arc();
-        let key = Key::of_nothing(&table, 0)?;
-        let kept = key.clone_arc();
+        let entry = new_entry()?;
 
-        let ret = table.enqueue(key, queued, Target::Task(task.into()), ANY, || Err(EAGAIN));
-        assert_eq!(ret, Err(EAGAIN));
+        let ret = table.enqueue(entry.as_ref(), seat(0), || Err(Refusal::Differs));
+        assert!(matches!(ret, Err((Refusal::Differs, _))));
         assert!(!entry.is_queued());
         assert!(is_empty(&table));
-        // Ours are the last references.
-        assert!(Arc::into_unique_or_drop(kept).is_some());
-        assert!(Arc::into_unique_or_drop(entry).is_some());
+
+        let entry = queue(&table, 0)?;
+        let ret = table.enqueue(entry.as_ref(), seat(4), || Ok(()));
+        assert!(matches!(ret, Err((Refusal::Busy, _))));
+        assert_eq!(table.census().entries, 1);
+        assert!(table.dequeue(&entry).is_some());
+        assert!(is_empty(&table));
         Ok(())
     }
 
@@ -601,21 +616,6 @@ mod tests {
         assert!(!woken.is_queued());
         assert!(table.dequeue(&woken).is_none());
         assert!(is_empty(&table));
-        Ok(())
-    }
-
-    /// A key lives as long as somebody waits on it, and no longer.
-    #[test]
-    fn key_goes_with_its_last_entry() -> Result {
-        let table = Table::new(256)?;
-        let first = queue(&table, 0)?;
-        let second = queue(&table, 0)?;
-
-        drop(table.dequeue(&first));
-        assert_eq!(table.census().keys, 1);
-        let seat = table.dequeue(&second).ok_or(EINVAL)?;
-        assert_eq!(table.census().keys, 0);
-        assert!(Arc::into_unique_or_drop(seat.key).is_some());
         Ok(())
     }
 

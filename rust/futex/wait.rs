@@ -4,6 +4,7 @@
 
 use super::entry::{
     Entry,
+    Seat,
     Target, //
 };
 use super::key::{
@@ -20,6 +21,7 @@ use crate::sys::user_word::UserWord;
 use kernel::current;
 use kernel::prelude::*;
 use kernel::task::Task;
+use pin_init::stack_pin_init;
 
 /// Why an entry was not queued.
 pub(crate) enum Refusal {
@@ -27,6 +29,10 @@ pub(crate) enum Refusal {
     Differs,
     /// The word cannot be read without a page fault.
     Absent,
+    /// The entry is queued already.
+    Busy,
+    /// The entry's owner does not want it queued any more.
+    Gone,
 }
 
 /// Compares `word`, under the bucket's lock.
@@ -36,6 +42,18 @@ pub(crate) fn compare(word: UserWord, expected: u64) -> Result<(), Refusal> {
         Some(_) => Err(Refusal::Differs),
         None => Err(Refusal::Absent),
     }
+}
+
+/// Faults in a word that was [`Refusal::Absent`].
+///
+/// # Errors
+///
+/// `EFAULT`, `EINTR` when killed meanwhile.
+pub(crate) fn fault_in(word: UserWord) -> Result {
+    if task::fatal_signal_pending() {
+        return Err(EINTR);
+    }
+    word.read().map(|_| ())
 }
 
 /// Until when to wait, and what a signal does.
@@ -88,27 +106,33 @@ pub(crate) fn wait(
         return Err(EINVAL);
     }
 
+    // Faults the word in, and spares the pin if it differs already.
+    if word.read()? != expected {
+        return Err(EAGAIN);
+    }
+
     let table = &futexes.table;
-    let entry = loop {
-        // Faults the word in, and spares the pin if it differs already.
-        if word.read()? != expected {
-            return Err(EAGAIN);
+    let sleeper: &Task = current!();
+    let mut seat = Seat::new(
+        Key::for_waiter(word, scope)?,
+        Target::Task(sleeper.into()),
+        mask,
+    );
+    stack_pin_init!(let entry = Entry::new());
+    let entry = entry.as_ref();
+    while let Err((refusal, refused)) =
+        table.enqueue(entry, seat, || compare(word, expected))
+    {
+        match refusal {
+            Refusal::Absent => fault_in(word)?,
+            _ => return Err(EAGAIN),
         }
+        // What is mapped there may be another page now.
+        seat = refused;
+        seat.key = Key::for_waiter(word, scope)?;
+    }
 
-        let key = Key::for_waiter(table, word, scope)?;
-        let queued = Entry::new()?;
-        let entry = queued.clone_arc();
-        let sleeper: &Task = current!();
-        match table.enqueue(key, queued, Target::Task(sleeper.into()), mask, || {
-            compare(word, expected)
-        }) {
-            Ok(()) => break entry,
-            Err(Refusal::Differs) => return Err(EAGAIN),
-            Err(Refusal::Absent) if task::fatal_signal_pending() => return Err(EINTR),
-            Err(Refusal::Absent) => (),
-        }
-    };
-
+    // Nothing returns from here on until the entry is off the table.
     let slept = task::sleep_until(until.deadline(), || !entry.is_queued());
     if table.dequeue(&entry).is_none() {
         // Woken, whatever else happened.

@@ -4,6 +4,7 @@
 
 use super::entry::{
     Entry,
+    Seat,
     Target, //
 };
 use super::key::{
@@ -12,10 +13,12 @@ use super::key::{
 };
 use super::wait::{
     compare,
+    fault_in,
     Refusal, //
 };
 use super::wake::ANY;
 use super::Futexes;
+use crate::sys::pinned::each;
 use crate::sys::task::{
     self,
     Deadline,
@@ -58,30 +61,30 @@ pub(crate) struct Waiter {
     pub(crate) expected: u64,
 }
 
-/// The entries that are queued; taken off the table on drop.
+/// The entries for the words; taken off the table on drop.
 struct Queued<'a> {
     futexes: &'a Futexes,
-    entries: KVVec<Arc<Entry>>,
+    entries: Pin<KVBox<[Entry]>>,
 }
 
 impl Queued<'_> {
-    /// Takes all off the table, and returns the number of one that was woken before.
-    fn dequeue(&mut self) -> Option<usize> {
+    /// Takes all off the table, and returns the number of one of the first `count` that was woken
+    /// before.
+    fn dequeue(&self, count: usize) -> Option<usize> {
         let mut woken = None;
 
-        for (number, entry) in self.entries.iter().enumerate() {
+        for (number, entry) in self.entries.iter().enumerate().take(count) {
             if self.futexes.table.dequeue(entry).is_none() {
                 woken = Some(number);
             }
         }
-        self.entries.clear();
         woken
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.dequeue();
+        self.dequeue(self.entries.len());
     }
 }
 
@@ -108,60 +111,58 @@ pub(crate) fn waitv(
         },
         GFP_KERNEL_ACCOUNT,
     )?;
-    let mut queued = Queued {
+    let queued = Queued {
         futexes,
-        entries: KVVec::with_capacity(waiters.len(), GFP_KERNEL_ACCOUNT)?,
+        entries: KVBox::pin_slice(
+            |_| Ok::<_, Error>(Entry::new()),
+            waiters.len(),
+            GFP_KERNEL_ACCOUNT,
+        )?,
     };
 
-    for waiter in waiters {
-        let failed = loop {
-            match queue(futexes, waiter, &sleeper, &mut queued.entries) {
-                Ok(Some(Refusal::Absent)) if task::fatal_signal_pending() => break Some(EINTR),
-                Ok(Some(Refusal::Absent)) => (),
-                Ok(Some(Refusal::Differs)) => break Some(EAGAIN),
-                Ok(None) => break None,
-                Err(err) => break Some(err),
-            }
-        };
-        if let Some(err) = failed {
+    for (number, (waiter, entry)) in waiters.iter().zip(each(queued.entries.as_ref())).enumerate() {
+        if let Err(err) = queue(futexes, waiter, &sleeper, entry) {
             // A wake that came meanwhile must not be lost.
-            return queued.dequeue().ok_or(err);
+            return queued.dequeue(number).ok_or(err);
         }
     }
 
     let slept = task::sleep_until(deadline, || sleeper.woken.load(Acquire));
-    match (queued.dequeue(), slept) {
+    match (queued.dequeue(waiters.len()), slept) {
         (Some(number), _) => Ok(number),
         (None, Sleep::TimedOut) => Err(ETIMEDOUT),
         (None, _) => Err(ERESTARTSYS),
     }
 }
 
-/// Queues one more; or says why it may not be.
+/// Queues one more.
+///
+/// # Errors
+///
+/// `EAGAIN` if the word holds another value; those of reading it and of [`Key::for_waiter`].
 fn queue(
     futexes: &Futexes,
     waiter: &Waiter,
     sleeper: &Arc<Sleeper>,
-    entries: &mut KVVec<Arc<Entry>>,
-) -> Result<Option<Refusal>> {
+    entry: Pin<&Entry>,
+) -> Result {
     if waiter.word.read()? != waiter.expected {
-        return Ok(Some(Refusal::Differs));
+        return Err(EAGAIN);
     }
 
-    let key = Key::for_waiter(&futexes.table, waiter.word, waiter.scope)?;
-    let queued = Entry::new()?;
-    let entry = queued.clone_arc();
-    let target = Target::Sleeper(sleeper.clone());
-    let refused = futexes
-        .table
-        .enqueue(key, queued, target, ANY, || {
-            compare(waiter.word, waiter.expected)
-        })
-        .err();
-
-    if refused.is_none() {
-        // There is room: the caller made it.
-        drop(entries.push_within_capacity(entry));
+    loop {
+        let seat = Seat::new(
+            Key::for_waiter(waiter.word, waiter.scope)?,
+            Target::Sleeper(sleeper.clone()),
+            ANY,
+        );
+        match futexes
+            .table
+            .enqueue(entry, seat, || compare(waiter.word, waiter.expected))
+        {
+            Ok(()) => return Ok(()),
+            Err((Refusal::Absent, _)) => fault_in(waiter.word)?,
+            Err(_) => return Err(EAGAIN),
+        }
     }
-    Ok(refused)
 }

@@ -19,7 +19,6 @@ use crate::sys::user_word::{
     UserWord, //
 };
 use kernel::prelude::*;
-use kernel::sync::Arc;
 
 /// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
 pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
@@ -31,7 +30,7 @@ pub(super) const CAPACITY: usize = 16;
 pub(super) struct Woken {
     target: Target,
     /// Dropped after the lock, as everything in here.
-    _key: Option<Arc<Key>>,
+    _key: Option<Key>,
 }
 
 /// Those that a waker has woken and not told yet.
@@ -57,10 +56,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// How many more there is room for.
-    pub(super) fn room(&self) -> usize {
-        let many = self.many.capacity().saturating_sub(self.many.len());
-        CAPACITY.saturating_sub(self.len).saturating_add(many)
+    /// Whether there is room for one more.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.len < CAPACITY || self.many.len() < self.many.capacity()
+    }
+
+    /// How many there is room for in all.
+    pub(super) fn capacity(&self) -> usize {
+        CAPACITY.saturating_add(self.many.capacity())
     }
 
     /// Makes room for `count`. May sleep.
@@ -87,18 +91,20 @@ impl<'a> Batch<'a> {
         self.left
     }
 
+    #[inline]
     fn push(&mut self, woken: Woken) {
         match self.few.get_mut(self.len) {
             Some(slot) => {
                 *slot = Some(woken);
                 self.len = self.len.wrapping_add(1);
             }
-            // Callers look at `room` first.
+            // Callers look for room first.
             None => drop(self.many.push_within_capacity(woken)),
         }
     }
 
     /// Adds who left the table.
+    #[inline]
     pub(super) fn push_seat(&mut self, seat: Seat) {
         self.left = self.left.wrapping_add(1);
         self.push(Woken {
@@ -107,8 +113,10 @@ impl<'a> Batch<'a> {
         });
     }
 
-    /// Adds who stays in it.
-    pub(super) fn push_target(&mut self, target: Target) {
+    /// Adds a watch, which keeps its key, and may have left the table.
+    #[inline]
+    pub(super) fn push_target(&mut self, target: Target, left: bool) {
+        self.left = self.left.wrapping_add(left.into());
         self.push(Woken { target, _key: None });
     }
 
@@ -119,8 +127,10 @@ impl<'a> Batch<'a> {
                 woken.target.notify();
             }
         }
-        for woken in self.many.drain_all() {
-            woken.target.notify();
+        if !self.many.is_empty() {
+            for woken in self.many.drain_all() {
+                woken.target.notify();
+            }
         }
         self.len = 0;
         self.left = 0;
@@ -131,7 +141,9 @@ impl<'a> Batch<'a> {
 ///
 /// # Errors
 ///
-/// `EINVAL` if `mask` is 0; those of [`KeyId::with`].
+/// `EINVAL` if `mask` is 0; those of [`KeyId::with`], if anybody waits on a shared word at that
+/// offset of a page: else no page is looked up.
+#[inline]
 pub(crate) fn wake(
     futexes: &Futexes,
     word: UserWord,
@@ -142,7 +154,13 @@ pub(crate) fn wake(
     if mask == 0 {
         return Err(EINVAL);
     }
-    KeyId::with(word, scope, |id| futexes.table.wake(id, count, mask))
+    let table = &futexes.table;
+
+    match scope {
+        Scope::Private => Ok(table.wake(&KeyId::private(word)?, count, mask)),
+        Scope::Shared if table.is_unshared(word) => Ok(0),
+        Scope::Shared => KeyId::with(word, scope, |id| table.wake(id, count, mask)),
+    }
 }
 
 /// What `FUTEX_WAKE_OP` does to the second word, and asks of what it held: `val3` of futex(2).

@@ -10,8 +10,8 @@
 //! keeps the key, and the masks of the wakes, until they are read: see [`owed`](super::owed).
 
 use super::entry::{
-    After,
     Entry,
+    Seat,
     Target, //
 };
 use super::key::{
@@ -21,8 +21,10 @@ use super::key::{
 };
 use super::owed::Owed;
 use super::stats;
+use super::table::Ticket;
 use super::wait::{
     compare,
+    fault_in,
     Refusal, //
 };
 use super::{
@@ -42,20 +44,22 @@ use crate::sys::pseudo_file::{
     PseudoFile, //
 };
 use crate::sys::pseudo_fs::Mount;
+use crate::sys::rings::Cursor;
 use crate::sys::sigio;
 use crate::sys::task;
+use crate::sys::user_mem::{
+    self,
+    Dest, //
+};
 use crate::sys::user_word::UserWord;
 use kernel::fs::file::{
     flags,
     FileDescriptorReservation, //
 };
 use kernel::fs::File;
-use kernel::iov::IovIterDest;
-use kernel::list::ListArc;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::{
     Arc,
     ArcBorrow,
@@ -63,10 +67,6 @@ use kernel::sync::{
     SpinLock, //
 };
 use kernel::task::Kuid;
-use kernel::uaccess::{
-    UserPtr,
-    UserSlice, //
-};
 use kernel::{
     new_mutex,
     new_spinlock,
@@ -158,6 +158,7 @@ impl Request {
 /// What a reader is to learn.
 #[derive(Default)]
 struct State {
+    /// Wakes. The seat of a one-shot watch that was woken is parked with this state.
     unread: Owed,
     /// The word held another value when the watch was to be armed.
     changed: bool,
@@ -171,6 +172,14 @@ impl State {
     }
 }
 
+/// What was taken from a [`State`] to be told.
+struct Taken {
+    unread: Owed,
+    changed: bool,
+    /// That of a one-shot watch that was woken: the word that `unread` are for.
+    seat: Option<Seat>,
+}
+
 /// The file.
 ///
 /// Locks: a bucket's is taken before `state`. `arming` is only ever tried, since its holder may be
@@ -178,7 +187,8 @@ impl State {
 #[pin_data]
 pub(crate) struct Watch {
     futexes: Arc<Futexes>,
-    entry: Arc<Entry>,
+    #[pin]
+    entry: Entry,
     #[pin]
     state: SpinLock<State>,
     /// Held while the entry is queued anew.
@@ -192,68 +202,114 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Counts a wake. Under the bucket's lock.
-    pub(super) fn hit(&self, mask: u32, key: &Arc<Key>) -> After {
-        let mut state = self.state.lock();
-        state.unread.add(mask);
-        self.entry.owes.store(true, Relaxed);
-        if self.request.has(bindings::AFUTEX_PERSISTENT) {
-            After::Stay
-        } else {
-            state.unread.keep(key);
-            After::Leave
+    fn entry(self: Pin<&Self>) -> Pin<&Entry> {
+        #[expect(unsafe_code)]
+        // SAFETY: The field is structurally pinned, as `#[pin]` says.
+        unsafe {
+            self.map_unchecked(|this| &this.entry)
         }
     }
 
-    /// Takes what there is to read.
-    fn consume(&self) -> State {
+    /// Counts a wake of the watch whose seat is at the cursor, and goes on. Under the bucket's lock.
+    ///
+    /// Returns also whether the seat left the table.
+    #[inline]
+    pub(super) fn hit<'a>(
+        this: &Self,
+        seat: Cursor<'a, Seat>,
+        mask: u32,
+        ticket: &mut Ticket,
+    ) -> (Option<Cursor<'a, Seat>>, bool) {
+        let mut state = this.state.lock();
+
+        state.unread.add(mask);
+        if this.request.has(bindings::AFUTEX_PERSISTENT) {
+            (seat.rotate(|seat| seat.ticket = ticket.take()), false)
+        } else {
+            (seat.park(&mut *state), true)
+        }
+    }
+
+    /// Whether there are wakes that nobody has read.
+    pub(super) fn owes(&self) -> bool {
+        self.state.lock().unread.count() != 0
+    }
+
+    /// Takes what there is to read, if there is anything.
+    fn consume(&self) -> Option<Taken> {
         let mut state = self.state.lock();
 
-        self.entry.owes.store(false, Relaxed);
-        State {
+        state.is_ready().then(|| self.take(&mut state))
+    }
+
+    fn take(&self, state: &mut State) -> Taken {
+        Taken {
             unread: core::mem::take(&mut state.unread),
             changed: core::mem::take(&mut state.changed),
-            kind: state.kind,
+            seat: self.entry.unpark(state),
         }
     }
 
     /// Puts back what was taken and did not reach the reader.
-    fn put_back(&self, taken: State) {
+    fn put_back(&self, taken: Taken) {
         let mut state = self.state.lock();
-        let left = state.unread.merge(taken.unread);
 
+        state.unread.merge(&taken.unread);
         state.changed |= taken.changed;
-        self.entry.owes.store(state.unread.count() != 0, Relaxed);
+        // If it was armed meanwhile, the word is the same, and its seat does.
+        let spare = taken
+            .seat
+            .and_then(|seat| self.entry.park(&mut *state, seat).err());
         drop(state);
-        drop(left);
+        drop(spare);
+    }
+
+    /// Takes the watch off the table, and all there is to read.
+    fn disarm(&self) -> Taken {
+        let queued = self.futexes.table.dequeue(&self.entry);
+        let taken = self.take(&mut self.state.lock());
+
+        Taken {
+            seat: queued.or(taken.seat),
+            ..taken
+        }
     }
 
     /// Queues the entry for `request`, or says that the word has changed.
-    fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request) -> Result<bool> {
-        loop {
-            let value = request.word.read()?;
-            if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
-                return Ok(false);
+    ///
+    /// `seat` is what the watch had before, if it had one: its key is used again if the address
+    /// still leads to the same word.
+    fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request, seat: Option<Seat>) -> Result<bool> {
+        let entry = Pollable::pinned(this).entry();
+        let mut seat = match seat {
+            Some(seat) if seat.key.is_of(request.word, request.scope) => seat,
+            _ => {
+                // Spares the pin if the word differs already.
+                if request.has(bindings::AFUTEX_COMPARE) && request.word.read()? != request.value {
+                    return Ok(false);
+                }
+                Seat::new(
+                    Key::for_waiter(request.word, request.scope)?,
+                    Target::Watch(this.into()),
+                    request.mask,
+                )
             }
+        };
 
-            let key = Key::for_waiter(&this.futexes.table, request.word, request.scope)?;
-            let kind = key.id().kind();
-            // There is none other: the entry is not queued.
-            let entry = ListArc::try_from_arc(this.entry.clone()).map_err(|_| EBUSY)?;
-            match this.futexes.table.enqueue(
-                key,
-                entry,
-                Target::Watch(this.into()),
-                request.mask,
-                || request.admit(),
-            ) {
+        loop {
+            let kind = seat.key.id().kind();
+            match this.futexes.table.enqueue(entry, seat, || request.admit()) {
                 Ok(()) => {
                     this.state.lock().kind = Some(kind);
                     return Ok(true);
                 }
-                Err(Refusal::Differs) => return Ok(false),
-                Err(Refusal::Absent) if task::fatal_signal_pending() => return Err(EINTR),
-                Err(Refusal::Absent) => (),
+                Err((Refusal::Absent, refused)) => {
+                    fault_in(request.word)?;
+                    seat = refused;
+                    seat.key = Key::for_waiter(request.word, request.scope)?;
+                }
+                Err((Refusal::Busy, _)) => return Err(EBUSY),
+                Err(_) => return Ok(false),
             }
         }
     }
@@ -277,8 +333,7 @@ impl Watch {
     /// were read, the count is in the structure, and the watch is not armed: `EAGAIN` if the word
     /// holds another value; those of reading it and of [`Key::for_waiter`].
     fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
-        let slice = || UserSlice::new(UserPtr::from_addr(arg), size_of::<afutex_rearm>());
-        let mut args: afutex_rearm = slice().reader().read()?;
+        let mut args: afutex_rearm = user_mem::read(arg)?;
         let how = bindings::AFUTEX_COMPARE | bindings::AFUTEX_READY;
         let wanted = Request {
             value: args.val,
@@ -296,27 +351,20 @@ impl Watch {
         }
 
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
-        // Off the table first, so that what is taken below is all there was.
-        let left = this.futexes.table.dequeue(&this.entry);
-        let mut taken = this.consume();
-        args.count = taken.unread.count();
-        if let Err(err) = slice().writer().write(&args) {
-            if let Some(seat) = &left {
-                taken.unread.keep(&seat.key);
-            }
+        // Off the table first, so that what is taken is all there was.
+        let taken = this.disarm();
+        args.count = taken.unread.count().into();
+        if let Err(err) = user_mem::write(arg, &args) {
             this.put_back(taken);
             return Err(err);
         }
         // Their owner knows of them now: they are passed to nobody.
-        drop((left, taken));
-        if !Self::arm(this, &wanted)? {
+        if !Self::arm(this, &wanted, taken.seat)? {
             Self::changed(&this, &wanted)?;
         }
         Ok(())
     }
-}
 
-impl Watch {
     /// `AFUTEX_IOC_NEXT`: reads, and arms if the word holds `value`. Returns the wakes that were
     /// read.
     ///
@@ -336,14 +384,11 @@ impl Watch {
             return Err(EINVAL);
         }
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
-        let left = this.futexes.table.dequeue(&this.entry);
-        let taken = this.consume();
-        let count = taken.unread.count().min(i32::MAX as u64);
-        drop((left, taken));
-        if !Self::arm(this, &wanted)? {
+        let taken = this.disarm();
+        if !Self::arm(this, &wanted, taken.seat)? {
             return Err(EAGAIN);
         }
-        Ok(count as isize)
+        Ok(taken.unread.count().min(i32::MAX as u32) as isize)
     }
 }
 
@@ -359,28 +404,27 @@ impl PseudoFile for Watch {
     }
 
     /// Returns the number of wakes, and `AFUTEX_CHANGED`, and clears them.
-    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
         const LEN: usize = size_of::<u64>();
 
-        if out.len() < LEN {
+        if out.room() < LEN {
             return Err(EINVAL);
         }
         loop {
-            this.wait_ready(block)?;
-            let taken = this.consume();
-            // Another reader may have been first.
-            if !taken.is_ready() {
+            // Another reader may be first.
+            let Some(taken) = this.consume() else {
+                this.wait_ready(block)?;
                 continue;
-            }
+            };
 
-            let mut value = taken.unread.count();
+            let mut value = u64::from(taken.unread.count());
             if taken.changed {
                 value |= bindings::AFUTEX_CHANGED as u64;
             }
-            if out.copy_to_iter(&value.to_ne_bytes()) != LEN {
+            if let Err(err) = out.put(&value) {
                 this.put_back(taken);
                 this.notify_readable();
-                return Err(EFAULT);
+                return Err(err);
             }
             return Ok(LEN);
         }
@@ -388,8 +432,8 @@ impl PseudoFile for Watch {
 
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
-            bindings::AFUTEX_IOC_REARM => Self::rearm(this, arg).map(|()| 0),
             bindings::AFUTEX_IOC_NEXT => Self::next(this, arg as u64),
+            bindings::AFUTEX_IOC_REARM => Self::rearm(this, arg).map(|()| 0),
             _ => Err(ENOTTY),
         }
     }
@@ -397,13 +441,11 @@ impl PseudoFile for Watch {
     /// Passes on what nobody has read.
     fn release(&self) {
         // Off the table first, so that it gets nothing back.
-        let seat = self.futexes.table.dequeue(&self.entry);
-        let mut unread = self.consume().unread;
+        let taken = self.disarm();
 
-        if let Some(seat) = &seat {
-            unread.keep(&seat.key);
+        if let Some(seat) = &taken.seat {
+            taken.unread.pass_on(seat, &self.futexes);
         }
-        unread.pass_on(&self.futexes);
     }
 
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
@@ -466,11 +508,10 @@ pub(crate) fn open(
     let reservation =
         FileDescriptorReservation::get_unused_fd_flags(args.fd_flags & flags::O_CLOEXEC)?;
     let fd = reservation.reserved_fd();
-    let entry = Entry::new()?.into_arc();
     let data = Arc::pin_init(
         Pollable::new(pin_init!(Watch {
             futexes: futexes.clone(),
-            entry,
+            entry <- Entry::new(),
             state <- new_spinlock!(State::default(), "afutex_watch"),
             arming <- new_mutex!((), "afutex_arming"),
             request,
@@ -482,7 +523,7 @@ pub(crate) fn open(
     )?;
     let file = mount.create(&data, args.fd_flags & flags::O_NONBLOCK, fd, args.signal)?;
 
-    if !Watch::arm(data.as_arc_borrow(), &request)? {
+    if !Watch::arm(data.as_arc_borrow(), &request, None)? {
         Watch::changed(&data, &request)?;
     }
     reservation.fd_install(file);

@@ -6,14 +6,17 @@
 //! that it could be proposed for `rust/kernel`. Nothing in here knows what a futex is.
 
 pub(crate) mod bindings;
+pub(crate) mod counter;
 pub(crate) mod locked_vm;
 pub(crate) mod misc_device;
 pub(crate) mod nested_lock;
 pub(crate) mod page;
+pub(crate) mod pinned;
 pub(crate) mod poll;
 pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;
-pub(crate) mod roaming;
+pub(crate) mod rings;
 pub(crate) mod sigio;
 pub(crate) mod task;
+pub(crate) mod user_mem;
 pub(crate) mod user_word;

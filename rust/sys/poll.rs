@@ -8,6 +8,7 @@
 //! while epoll still holds it, and wakes without a key. A [`PollHead`] belongs to a file's private
 //! data: epoll, poll, select and io_uring all let go of it before `->release`, so it needs neither.
 
+use super::sigio::FasyncList;
 use super::task::{
     schedule_until,
     Deadline, //
@@ -78,7 +79,7 @@ impl PollHead {
         })
     }
 
-    /// Registers the poller for [`PollHead::wake`]. To be called before the state is looked at.
+    /// Registers the poller for [`PollHead::wake_readers`]. To be called before the state is looked at.
     pub(crate) fn register(&self, request: &PollRequest<'_>) {
         // SAFETY: `file` and `table` are valid by the type invariants of `PollRequest`. The head
         // lives until `->release` by the safety requirements of `new`, and all pollers are off
@@ -86,7 +87,7 @@ impl PollHead {
         unsafe { bindings::poll_wait(request.file.as_ptr(), self.head.get(), request.table) };
     }
 
-    /// Sleeps until `ready()` holds, as told by [`PollHead::wake`].
+    /// Sleeps until `ready()` holds, as told by [`PollHead::wake_readers`].
     ///
     /// # Errors
     ///
@@ -119,19 +120,14 @@ impl PollHead {
         }
     }
 
-    /// Wakes pollers that are interested in any of `events`. To be called after the state changed.
+    /// Wakes readers and pollers that are interested in [`READABLE`], and signals the owners on
+    /// `fasync`. To be called after the state changed.
     ///
-    /// Takes and drops the lock of the wait queue, which `register` takes too: a poller either is
-    /// found here, or looks at the state after it changed. No lock of the caller's may be held.
-    pub(crate) fn wake(&self, events: u32) {
-        // SAFETY: The head is initialised. The key is an integer in a pointer's clothes.
-        unsafe {
-            bindings::__wake_up(
-                self.head.get(),
-                bindings::TASK_NORMAL,
-                1,
-                core::ptr::without_provenance_mut(events as usize),
-            )
-        };
+    /// A full barrier is passed before anybody is looked for, as `register` passes one after the
+    /// poller can be found: a poller either is found here, or looks at the state after it changed.
+    /// No lock of the caller's may be held.
+    pub(crate) fn wake_readers(&self, fasync: &FasyncList) {
+        // SAFETY: Head and list are initialised, and have locks of their own.
+        unsafe { super::bindings::afutex_wake_readers(self.head.get(), fasync.as_ptr()) };
     }
 }

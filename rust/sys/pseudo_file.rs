@@ -6,15 +6,19 @@
 
 use super::poll::{
     PollHead,
-    PollRequest,
-    READABLE, //
+    PollRequest, //
 };
 use super::sigio::FasyncList;
 use super::task::Deadline;
+use super::user_mem::{
+    Dest,
+    UserDest, //
+};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::bindings;
 use kernel::ffi::{
+    c_char,
     c_int,
     c_long,
     c_uint,
@@ -43,10 +47,10 @@ pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
     /// The last reference to the file is gone. May run in any task's context, or a kworker's.
     fn release(&self);
 
-    /// Reads into `out`; `block` waits until there is something, or fails if it may not wait.
+    /// Reads into `out`; `block` says what to do if there is nothing.
     ///
     /// Must not be called with locks held.
-    fn read(this: &Pollable<Self>, out: &mut IovIterDest<'_>, block: Blocking) -> Result<usize> {
+    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
         let _ = (this, out, block);
         Err(EINVAL)
     }
@@ -96,8 +100,14 @@ impl<T> Pollable<T> {
 
     /// Tells those who wait that `T` became readable. No lock may be held.
     pub(crate) fn notify_readable(&self) {
-        self.head.wake(READABLE);
-        self.fasync.signal_readable();
+        self.head.wake_readers(&self.fasync);
+    }
+
+    /// What is behind the file never moves.
+    pub(crate) fn pinned<'a>(this: ArcBorrow<'a, Self>) -> Pin<&'a T> {
+        // SAFETY: What an `Arc` holds never moves, and `inner` is structurally pinned. The borrow
+        // keeps it alive for `'a`.
+        unsafe { Pin::new_unchecked(&(*core::ptr::from_ref::<Self>(&this)).inner) }
     }
 
     /// Waits until the file is ready.
@@ -109,9 +119,6 @@ impl<T> Pollable<T> {
     where
         T: PseudoFile,
     {
-        if self.inner.ready() != 0 {
-            return Ok(());
-        }
         match block {
             Blocking::Never => Err(EAGAIN),
             Blocking::Wait => self.head.wait(None, || self.inner.ready() != 0),
@@ -127,9 +134,6 @@ impl<T> Pollable<T> {
     where
         T: PseudoFile,
     {
-        if self.inner.ready() != 0 {
-            return Ok(());
-        }
         self.head
             .wait(deadline, || self.inner.ready() != 0)
             .map_err(|err| {
@@ -170,6 +174,12 @@ impl<F: PseudoFile> Operations<F> {
         poll: Some(Self::poll),
         fasync: Some(Self::fasync),
         release: Some(Self::release),
+        // read(2) spares the iterator.
+        read: if F::READABLE {
+            Some(Self::read)
+        } else {
+            None
+        },
         read_iter: if F::READABLE {
             Some(Self::read_iter)
         } else {
@@ -227,6 +237,30 @@ impl<F: PseudoFile> Operations<F> {
 
         data.head.register(&request);
         data.ready()
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS only.
+    unsafe extern "C" fn read(
+        file: *mut bindings::file,
+        buffer: *mut c_char,
+        len: usize,
+        _pos: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: The caller holds the file for the call. Its flags may change at any time, as a
+        // whole.
+        let (data, flags) = unsafe { (Self::data(file), (&raw const (*file).f_flags).read_volatile()) };
+        let block = if flags & bindings::O_NONBLOCK != 0 {
+            Blocking::Never
+        } else {
+            Blocking::Wait
+        };
+
+        match F::read(&data, &mut UserDest::new(buffer.addr(), len), block) {
+            Ok(len) => len as isize,
+            Err(err) => err.to_errno() as isize,
+        }
     }
 
     /// # Safety

@@ -46,16 +46,9 @@ impl FasyncList {
         to_result(unsafe { bindings::fasync_helper(fd, file.as_ptr(), on.into(), self.list.get()) })
     }
 
-    /// Signals that data may be read. May be called from any context that may take spinlocks.
-    pub(crate) fn signal_readable(&self) {
-        // SAFETY: As in `update`.
-        unsafe {
-            bindings::kill_fasync(
-                self.list.get(),
-                bindings::SIGIO as i32,
-                bindings::POLL_IN as i32,
-            )
-        };
+    /// The list, for `kill_fasync`.
+    pub(super) fn as_ptr(&self) -> *mut *mut bindings::fasync_struct {
+        self.list.get()
     }
 }
 

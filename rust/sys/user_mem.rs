@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small structures in the current task's memory, read and written word by word.
+//!
+//! `copy_from_user` and its like are calls to a string instruction, whose start costs more than the
+//! copy of a few words. [`kernel::uaccess`] has only these.
+
+use super::bindings;
+use core::mem::MaybeUninit;
+use kernel::error::to_result;
+use kernel::iov::IovIterDest;
+use kernel::prelude::*;
+use kernel::transmute::{
+    AsBytes,
+    FromBytes, //
+};
+
+/// Gives a structure the alignment of a word.
+#[repr(C, align(8))]
+struct Aligned<T>(T);
+
+/// The words in a `T`, which must be of whole ones.
+const fn words<T>() -> u32 {
+    assert!(size_of::<T>() % size_of::<u64>() == 0);
+    (size_of::<T>() / size_of::<u64>()) as u32
+}
+
+/// Reads a structure. May fault and sleep.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn read<T: FromBytes>(addr: usize) -> Result<T> {
+    let mut value = Aligned(MaybeUninit::<T>::uninit());
+
+    // SAFETY: There is room for as many words, and any user address may be tried.
+    to_result(unsafe {
+        bindings::afutex_get_words(value.0.as_mut_ptr().cast(), addr, const { words::<T>() })
+    })?;
+    // SAFETY: All of its bytes were written, and any will do.
+    Ok(unsafe { value.0.assume_init() })
+}
+
+/// Reads structures that follow one another. May fault and sleep.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn read_slice<T: FromBytes + AsBytes>(addr: usize, values: &mut [T]) -> Result {
+    const { assert!(align_of::<T>() == align_of::<u64>()) };
+    let count = const { words::<T>() } as usize * values.len();
+
+    // SAFETY: There is room for as many words; any bytes will do.
+    to_result(unsafe {
+        bindings::afutex_get_words(values.as_mut_ptr().cast(), addr, count as u32)
+    })
+}
+
+/// Writes a structure. May fault and sleep.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn write<T: AsBytes>(addr: usize, value: &T) -> Result {
+    const { assert!(align_of::<T>() == align_of::<u64>()) };
+
+    // SAFETY: There are as many words, none of them uninitialised.
+    to_result(unsafe {
+        bindings::afutex_put_words(
+            addr,
+            core::ptr::from_ref(value).cast(),
+            const { words::<T>() },
+        )
+    })
+}
+
+/// Writes structures that follow one another. May fault and sleep.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn write_slice<T: AsBytes>(addr: usize, values: &[T]) -> Result {
+    const { assert!(align_of::<T>() == align_of::<u64>()) };
+    let count = const { words::<T>() } as usize * values.len();
+
+    // SAFETY: There are as many words, none of them uninitialised.
+    to_result(unsafe { bindings::afutex_put_words(addr, values.as_ptr().cast(), count as u32) })
+}
+
+/// Where a reader wants what he reads.
+pub(crate) trait Dest {
+    /// How many bytes there is room for.
+    fn room(&self) -> usize;
+
+    /// Writes a structure of whole words; `EFAULT`.
+    fn put<T: AsBytes>(&mut self, value: &T) -> Result;
+}
+
+/// A buffer in the current task's memory.
+pub(crate) struct UserDest {
+    addr: usize,
+    len: usize,
+}
+
+impl UserDest {
+    /// The buffer of `len` bytes at `addr`, which may be any address.
+    pub(crate) fn new(addr: usize, len: usize) -> Self {
+        Self { addr, len }
+    }
+}
+
+impl Dest for UserDest {
+    fn room(&self) -> usize {
+        self.len
+    }
+
+    fn put<T: AsBytes>(&mut self, value: &T) -> Result {
+        self.len = self.len.checked_sub(size_of::<T>()).ok_or(EFAULT)?;
+        write(self.addr, value)?;
+        self.addr = self.addr.wrapping_add(size_of::<T>());
+        Ok(())
+    }
+}
+
+impl Dest for IovIterDest<'_> {
+    fn room(&self) -> usize {
+        self.len()
+    }
+
+    fn put<T: AsBytes>(&mut self, value: &T) -> Result {
+        if self.copy_to_iter(value.as_bytes()) == size_of::<T>() {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
+    }
+}
