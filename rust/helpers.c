@@ -162,9 +162,14 @@ bool afutex_is_zero(const atomic_t *counter)
 }
 
 /*
- * Tells pollers and owners of a file that it became readable. The barrier in
+ * Pollers and owners of a file are told that it became readable. The barrier in
  * wq_has_sleeper() pairs with that in poll_wait() and with prepare_to_wait().
  */
+bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **fasync)
+{
+	return wq_has_sleeper(head) || READ_ONCE(*fasync);
+}
+
 void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync)
 {
 	if (wq_has_sleeper(head))
@@ -260,8 +265,10 @@ int afutex_file_async_on(struct file *file, int signum)
 	return 0;
 }
 
-void afutex_file_set_nowait(struct file *file)
+/* Reads have no position, and can be done without blocking. */
+void afutex_file_set_stream(struct file *file)
 {
+	stream_open(file_inode(file), file);
 	file->f_mode |= FMODE_NOWAIT;
 }
 

@@ -51,12 +51,13 @@ void afutex_spin_lock_nested(spinlock_t *lock);
 
 /* Counters and wait queues. */
 bool afutex_is_zero(const atomic_t *counter);
+bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **fasync);
 void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync);
 
 /* Files and machines. */
 bool afutex_kiocb_nowait(struct kiocb *kiocb);
 int afutex_file_async_on(struct file *file, int signum);
-void afutex_file_set_nowait(struct file *file);
+void afutex_file_set_stream(struct file *file);
 unsigned int afutex_num_possible_cpus(void);
 unsigned long afutex_memory_pages(void);
 bool afutex_valid_signal(unsigned long sig);

@@ -10,7 +10,6 @@ use super::entry::{
 use super::key::Key;
 use super::owed::Owed;
 use super::set::Set;
-use super::table::Ticket;
 use super::wait::{
     fault_in,
     Refusal, //
@@ -164,28 +163,36 @@ impl Member {
         }
     }
 
-    /// Counts a wake of the member whose seat is at the cursor, and goes on. Under the bucket's
-    /// lock.
-    ///
-    /// Returns also whether the seat left the table.
-    pub(super) fn hit<'a>(
-        this: &Arc<Self>,
-        seat: Cursor<'a, Seat>,
-        mask: u32,
-        ticket: &mut Ticket,
-    ) -> (Option<Cursor<'a, Seat>>, bool) {
+    /// Counts a wake, if the member is persistent: tells whether it is. Under the bucket's lock.
+    pub(super) fn count(this: &Arc<Self>, mask: u32) -> bool {
         let mut ready = this.set.ready.lock();
-        let state = this.state.access_mut(&mut ready);
-        let persistent = state.persistent;
+
+        if !this.state.access(&ready).persistent {
+            return false;
+        }
+        Self::add(this, &mut ready, mask);
+        true
+    }
+
+    /// Counts a wake of the member whose seat is at the cursor, parks the seat, and goes on. Under
+    /// the bucket's lock.
+    pub(super) fn park<'a>(
+        this: &Arc<Self>,
+        cursor: Cursor<'a, Seat>,
+        mask: u32,
+    ) -> Option<Cursor<'a, Seat>> {
+        let mut ready = this.set.ready.lock();
+
+        Self::add(this, &mut ready, mask);
+        cursor.park(&mut *ready)
+    }
+
+    fn add(this: &Arc<Self>, ready: &mut Ready, mask: u32) {
+        let state = this.state.access_mut(ready);
 
         state.count = state.count.saturating_add(1);
-        state.owed.add(mask);
-        Self::list(this, &mut ready);
-        if persistent {
-            (seat.rotate(|seat| seat.ticket = ticket.take()), false)
-        } else {
-            (seat.park(&mut *ready), true)
-        }
+        state.owed = state.owed.and(Owed::one(mask));
+        Self::list(this, ready);
     }
 
     /// Whether there are wakes that were not told. Under the bucket's lock.
@@ -366,7 +373,7 @@ impl Told {
         }
         state.count = state.count.saturating_add(self.event.count);
         state.changed |= self.event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
-        state.owed.merge(&self.owed);
+        state.owed = state.owed.and(self.owed);
         // If it was armed again meanwhile, the seat that it has does.
         let spare = self
             .seat

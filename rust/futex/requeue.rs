@@ -94,7 +94,7 @@ impl Table {
         from: &KeyId,
         mut to: Key,
         counts: Counts,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch<'_, CAPACITY>,
         admit: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Failure> {
         let to_id = *to.id();
@@ -131,7 +131,7 @@ impl Table {
         if *from == to_id {
             // They are where they are to go, and keep their order. Watches that were woken and
             // stay are behind them now.
-            let stayed = (batch.len() as u32).wrapping_sub(batch.left() as u32);
+            let stayed = batch.woken().wrapping_sub(batch.left() as u32);
             moved = chain
                 .count_up_to(from, counts.requeue.saturating_add(stayed))
                 .saturating_sub(stayed);
@@ -150,7 +150,7 @@ impl Table {
         self.leave(from, source, batch.left().wrapping_add(across));
         self.leave(&to_id, target, 1i32.wrapping_sub(across));
         drop((first, waiting, spare, to));
-        Ok((batch.len() as u32).saturating_add(moved))
+        Ok(batch.woken().saturating_add(moved))
     }
 }
 

@@ -73,7 +73,6 @@ use super::wake::{
     Batch,
     CAPACITY, //
 };
-use super::watch::Watch;
 use crate::sys::counter::Counter;
 use crate::sys::nested_lock::{
     lock_pair,
@@ -152,13 +151,13 @@ impl Chain {
     /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
     /// as many as `batch` has room for. Returns whether there may be more.
     #[inline]
-    pub(super) fn take(
+    pub(super) fn take<const N: usize>(
         self: Pin<&mut Self>,
         id: &KeyId,
         want: u32,
         limit: u64,
         mask: u32,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch<'_, N>,
     ) -> bool {
         let this = self.project();
         let mut at = this.rings.find(id);
@@ -187,23 +186,42 @@ impl Chain {
 
 /// Wakes the entry at the cursor, and goes on.
 #[inline]
-fn hit<'a>(
+fn hit<'a, const N: usize>(
     cursor: Cursor<'a, Seat>,
     mask: u32,
     ticket: &mut Ticket,
-    batch: &mut Batch<'_>,
+    batch: &mut Batch<'_, N>,
 ) -> Option<Cursor<'a, Seat>> {
     match &cursor.item().target {
+        // Those that stay go to the end. Where nobody listens, nobody is to be told.
+        Target::Watch(watch) if watch.is_persistent() => {
+            watch.count(mask);
+            if watch.has_listeners() {
+                batch.push_target(Target::Watch(watch.clone()), false);
+            } else {
+                batch.count(false);
+            }
+            cursor.rotate(|seat| seat.ticket = ticket.take())
+        }
+        Target::Member(member) if Member::count(member, mask) => {
+            if member.set.has_listeners() {
+                batch.push_target(Target::Member(member.clone()), false);
+            } else {
+                batch.count(false);
+            }
+            cursor.rotate(|seat| seat.ticket = ticket.take())
+        }
+        // Those that are woken once are parked. From then on their owner may drop them.
         Target::Watch(watch) => {
             let watch = watch.clone();
-            let (next, left) = Watch::hit(&watch, cursor, mask, ticket);
-            batch.push_target(Target::Watch(watch), left);
+            let next = watch.park(cursor, mask);
+            batch.push_target(Target::Watch(watch), true);
             next
         }
         Target::Member(member) => {
             let member = member.clone();
-            let (next, left) = Member::hit(&member, cursor, mask, ticket);
-            batch.push_target(Target::Member(member), left);
+            let next = Member::park(&member, cursor, mask);
+            batch.push_target(Target::Member(member), true);
             next
         }
         // Whoever sees that the seat is gone may use the entry again, or end it.
@@ -420,8 +438,25 @@ impl Table {
         self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
-    #[inline(never)]
     fn wake_up_to(
+        &self,
+        bucket: &Bucket,
+        id: &KeyId,
+        limit: Option<u64>,
+        count: u32,
+        mask: u32,
+    ) -> u32 {
+        // Most wakes are of one.
+        if count == 1 {
+            self.wake_by::<1>(bucket, id, limit, count, mask)
+        } else {
+            self.wake_by::<CAPACITY>(bucket, id, limit, count, mask)
+        }
+    }
+
+    /// Wakes `N` at a time.
+    #[inline(never)]
+    fn wake_by<const N: usize>(
         &self,
         bucket: &Bucket,
         id: &KeyId,
@@ -430,7 +465,7 @@ impl Table {
         mask: u32,
     ) -> u32 {
         let mut woken = 0u32;
-        let mut few = [const { None }; CAPACITY];
+        let mut few = [const { None }; N];
         let mut batch = Batch::new(&mut few);
 
         loop {
@@ -441,7 +476,7 @@ impl Table {
             drop(guard);
 
             self.leave(id, bucket, batch.left());
-            woken = woken.wrapping_add(batch.len() as u32);
+            woken = woken.wrapping_add(batch.woken());
             batch.notify();
             if !more {
                 return woken;

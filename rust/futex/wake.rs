@@ -36,35 +36,42 @@ pub(super) struct Woken {
 /// Those that a waker has woken and not told yet.
 ///
 /// Filled under a bucket's lock, told and dropped after it.
-pub(super) struct Batch<'a> {
+pub(super) struct Batch<'a, const N: usize> {
     /// On the caller's stack: too large to be moved about for a single waiter.
-    few: &'a mut [Option<Woken>; CAPACITY],
+    few: &'a mut [Option<Woken>; N],
     len: usize,
+    /// Room for more, if the caller made it before the lock was taken.
+    many: Option<KVVec<Woken>>,
+    woken: u32,
     left: i32,
-    /// Room for more, made before the lock was taken.
-    many: KVVec<Woken>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a, const N: usize> Batch<'a, N> {
     /// Makes an empty batch, of room that is empty too.
-    pub(super) fn new(few: &'a mut [Option<Woken>; CAPACITY]) -> Self {
+    #[inline]
+    pub(super) fn new(few: &'a mut [Option<Woken>; N]) -> Self {
         Self {
             few,
             len: 0,
+            many: None,
+            woken: 0,
             left: 0,
-            many: KVVec::new(),
         }
     }
 
     /// Whether there is room for one more.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.len < CAPACITY || self.many.len() < self.many.capacity()
+        self.len < N
+            || self
+                .many
+                .as_ref()
+                .is_some_and(|many| many.len() < many.capacity())
     }
 
     /// How many there is room for in all.
     pub(super) fn capacity(&self) -> usize {
-        CAPACITY.saturating_add(self.many.capacity())
+        N.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
     }
 
     /// Makes room for `count`. May sleep.
@@ -73,40 +80,48 @@ impl<'a> Batch<'a> {
     ///
     /// `ENOMEM`.
     pub(super) fn reserve(&mut self, count: usize) -> Result {
-        let many = count.saturating_sub(CAPACITY);
-
-        if many > self.many.capacity() {
-            self.many.reserve(many, GFP_KERNEL_ACCOUNT)?;
+        if count > N {
+            self.many = Some(KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?);
         }
         Ok(())
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.len.saturating_add(self.many.len())
+    /// How many were woken.
+    #[inline]
+    pub(super) fn woken(&self) -> u32 {
+        self.woken
     }
 
     /// How many of them left the table.
+    #[inline]
     pub(super) fn left(&self) -> i32 {
         self.left
     }
 
+    /// Counts one who was woken and need not be told, and may have left the table.
+    #[inline]
+    pub(super) fn count(&mut self, left: bool) {
+        self.woken = self.woken.wrapping_add(1);
+        self.left = self.left.wrapping_add(left.into());
+    }
+
     #[inline]
     fn push(&mut self, woken: Woken) {
-        match self.few.get_mut(self.len) {
-            Some(slot) => {
+        match (self.few.get_mut(self.len), &mut self.many) {
+            (Some(slot), _) => {
                 *slot = Some(woken);
                 self.len = self.len.wrapping_add(1);
             }
+            (None, Some(many)) => drop(many.push_within_capacity(woken)),
             // Callers look for room first.
-            None => drop(self.many.push_within_capacity(woken)),
+            (None, None) => (),
         }
     }
 
     /// Adds who left the table.
     #[inline]
     pub(super) fn push_seat(&mut self, seat: Seat) {
-        self.left = self.left.wrapping_add(1);
+        self.count(true);
         self.push(Woken {
             target: seat.target,
             _key: Some(seat.key),
@@ -116,23 +131,25 @@ impl<'a> Batch<'a> {
     /// Adds a watch, which keeps its key, and may have left the table.
     #[inline]
     pub(super) fn push_target(&mut self, target: Target, left: bool) {
-        self.left = self.left.wrapping_add(left.into());
+        self.count(left);
         self.push(Woken { target, _key: None });
     }
 
     /// Tells them, in order, drops what was taken off, and is empty again. No lock may be held.
+    #[inline]
     pub(super) fn notify(&mut self) {
         for slot in self.few.iter_mut().take(self.len) {
             if let Some(woken) = slot.take() {
                 woken.target.notify();
             }
         }
-        if !self.many.is_empty() {
-            for woken in self.many.drain_all() {
+        if let Some(many) = &mut self.many {
+            for woken in many.drain_all() {
                 woken.target.notify();
             }
         }
         self.len = 0;
+        self.woken = 0;
         self.left = 0;
     }
 }

@@ -19,9 +19,11 @@ use super::key::{
     Kind,
     Scope, //
 };
-use super::owed::Owed;
+use super::owed::{
+    AtomicOwed,
+    Owed, //
+};
 use super::stats;
-use super::table::Ticket;
 use super::wait::{
     compare,
     fault_in,
@@ -155,42 +157,33 @@ impl Request {
     }
 }
 
-/// What a reader is to learn.
-#[derive(Default)]
-struct State {
-    /// Wakes. The seat of a one-shot watch that was woken is parked with this state.
-    unread: Owed,
-    /// The word held another value when the watch was to be armed.
-    changed: bool,
+/// What was taken off a watch.
+struct Taken {
+    owed: Owed,
+    /// That of a one-shot watch that was woken: the word that `owed` is for.
+    seat: Option<Seat>,
+}
+
+/// With whom the seat of a one-shot watch that was woken is parked.
+struct Parking {
     /// How the word was known when the watch was armed last.
     kind: Option<Kind>,
 }
 
-impl State {
-    fn is_ready(&self) -> bool {
-        self.unread.count() != 0 || self.changed
-    }
-}
-
-/// What was taken from a [`State`] to be told.
-struct Taken {
-    unread: Owed,
-    changed: bool,
-    /// That of a one-shot watch that was woken: the word that `unread` are for.
-    seat: Option<Seat>,
-}
-
 /// The file.
 ///
-/// Locks: a bucket's is taken before `state`. `arming` is only ever tried, since its holder may be
+/// Locks: a bucket's is taken before `parking`, under which a one-shot watch counts its wake and
+/// parks its seat in one step. A persistent one counts under the bucket's alone. `arming` is only ever tried, since its holder may be
 /// kept waiting by a page fault that a user answers.
 #[pin_data]
 pub(crate) struct Watch {
     futexes: Arc<Futexes>,
     #[pin]
     entry: Entry,
+    /// Wakes, and whether the word had changed.
+    owed: AtomicOwed,
     #[pin]
-    state: SpinLock<State>,
+    parking: SpinLock<Parking>,
     /// Held while the entry is queued anew.
     #[pin]
     arming: Mutex<()>,
@@ -210,68 +203,79 @@ impl Watch {
         }
     }
 
-    /// Counts a wake of the watch whose seat is at the cursor, and goes on. Under the bucket's lock.
-    ///
-    /// Returns also whether the seat left the table.
+    /// Whether it stays armed when it is woken.
     #[inline]
-    pub(super) fn hit<'a>(
-        this: &Self,
-        seat: Cursor<'a, Seat>,
-        mask: u32,
-        ticket: &mut Ticket,
-    ) -> (Option<Cursor<'a, Seat>>, bool) {
-        let mut state = this.state.lock();
+    pub(super) fn is_persistent(&self) -> bool {
+        self.request.has(bindings::AFUTEX_PERSISTENT)
+    }
 
-        state.unread.add(mask);
-        if this.request.has(bindings::AFUTEX_PERSISTENT) {
-            (seat.rotate(|seat| seat.ticket = ticket.take()), false)
-        } else {
-            (seat.park(&mut *state), true)
-        }
+    /// Counts a wake of a persistent watch. Under the bucket's lock.
+    #[inline]
+    pub(super) fn count(&self, mask: u32) {
+        self.owed.add(Owed::one(mask));
+    }
+
+    /// Counts a wake of the one-shot watch whose seat is at the cursor, parks the seat, and goes
+    /// on. Under the bucket's lock.
+    #[inline]
+    pub(super) fn park<'a>(
+        &self,
+        cursor: Cursor<'a, Seat>,
+        mask: u32,
+    ) -> Option<Cursor<'a, Seat>> {
+        let mut parking = self.parking.lock();
+        let next = cursor.park(&mut *parking);
+
+        self.owed.add(Owed::one(mask));
+        next
     }
 
     /// Whether there are wakes that nobody has read.
     pub(super) fn owes(&self) -> bool {
-        self.state.lock().unread.count() != 0
+        self.owed.get().count() != 0
     }
 
-    /// Takes what there is to read, if there is anything.
-    fn consume(&self) -> Option<Taken> {
-        let mut state = self.state.lock();
+    /// Takes what there is to read.
+    #[inline]
+    fn take(&self) -> Taken {
+        if self.is_persistent() {
+            // No seat is ever parked.
+            return Taken {
+                owed: self.owed.take(),
+                seat: None,
+            };
+        }
+        let mut parking = self.parking.lock();
 
-        state.is_ready().then(|| self.take(&mut state))
-    }
-
-    fn take(&self, state: &mut State) -> Taken {
         Taken {
-            unread: core::mem::take(&mut state.unread),
-            changed: core::mem::take(&mut state.changed),
-            seat: self.entry.unpark(state),
+            owed: self.owed.take(),
+            seat: self.entry.unpark(&mut *parking),
         }
     }
 
     /// Puts back what was taken and did not reach the reader.
     fn put_back(&self, taken: Taken) {
-        let mut state = self.state.lock();
-
-        state.unread.merge(&taken.unread);
-        state.changed |= taken.changed;
+        let mut parking = self.parking.lock();
         // If it was armed meanwhile, the word is the same, and its seat does.
         let spare = taken
             .seat
-            .and_then(|seat| self.entry.park(&mut *state, seat).err());
-        drop(state);
+            .and_then(|seat| self.entry.park(&mut *parking, seat).err());
+
+        self.owed.add(taken.owed);
+        drop(parking);
         drop(spare);
     }
 
     /// Takes the watch off the table, and all there is to read.
+    #[inline]
     fn disarm(&self) -> Taken {
         let queued = self.futexes.table.dequeue(&self.entry);
-        let taken = self.take(&mut self.state.lock());
+        let mut parking = self.parking.lock();
+        let parked = self.entry.unpark(&mut *parking);
 
         Taken {
-            seat: queued.or(taken.seat),
-            ..taken
+            owed: self.owed.take(),
+            seat: queued.or(parked),
         }
     }
 
@@ -281,9 +285,11 @@ impl Watch {
     /// still leads to the same word.
     fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request, seat: Option<Seat>) -> Result<bool> {
         let entry = Pollable::pinned(this).entry();
+        let mut is_new = false;
         let mut seat = match seat {
             Some(seat) if seat.key.is_of(request.word, request.scope) => seat,
             _ => {
+                is_new = true;
                 // Spares the pin if the word differs already.
                 if request.has(bindings::AFUTEX_COMPARE) && request.word.read()? != request.value {
                     return Ok(false);
@@ -300,11 +306,14 @@ impl Watch {
             let kind = seat.key.id().kind();
             match this.futexes.table.enqueue(entry, seat, || request.admit()) {
                 Ok(()) => {
-                    this.state.lock().kind = Some(kind);
+                    if is_new {
+                        this.parking.lock().kind = Some(kind);
+                    }
                     return Ok(true);
                 }
                 Err((Refusal::Absent, refused)) => {
                     fault_in(request.word)?;
+                    is_new = true;
                     seat = refused;
                     seat.key = Key::for_waiter(request.word, request.scope)?;
                 }
@@ -319,7 +328,7 @@ impl Watch {
         if !request.has(bindings::AFUTEX_READY) {
             return Err(EAGAIN);
         }
-        this.state.lock().changed = true;
+        this.owed.add(Owed::changed_word());
         this.notify_readable();
         Ok(())
     }
@@ -353,7 +362,7 @@ impl Watch {
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
         // Off the table first, so that what is taken is all there was.
         let taken = this.disarm();
-        args.count = taken.unread.count().into();
+        args.count = taken.owed.count().into();
         if let Err(err) = user_mem::write(arg, &args) {
             this.put_back(taken);
             return Err(err);
@@ -388,7 +397,7 @@ impl Watch {
         if !Self::arm(this, &wanted, taken.seat)? {
             return Err(EAGAIN);
         }
-        Ok(taken.unread.count().min(i32::MAX as u32) as isize)
+        Ok(taken.owed.count().min(i32::MAX as u32) as isize)
     }
 }
 
@@ -396,10 +405,10 @@ impl PseudoFile for Watch {
     const READABLE: bool = true;
 
     fn ready(&self) -> u32 {
-        if self.state.lock().is_ready() {
-            READABLE
-        } else {
+        if self.owed.get().is_empty() {
             0
+        } else {
+            READABLE
         }
     }
 
@@ -412,13 +421,14 @@ impl PseudoFile for Watch {
         }
         loop {
             // Another reader may be first.
-            let Some(taken) = this.consume() else {
+            let taken = this.take();
+            if taken.owed.is_empty() {
                 this.wait_ready(block)?;
                 continue;
-            };
+            }
 
-            let mut value = u64::from(taken.unread.count());
-            if taken.changed {
+            let mut value = u64::from(taken.owed.count());
+            if taken.owed.has_changed() {
                 value |= bindings::AFUTEX_CHANGED as u64;
             }
             if let Err(err) = out.put(&value) {
@@ -444,18 +454,16 @@ impl PseudoFile for Watch {
         let taken = self.disarm();
 
         if let Some(seat) = &taken.seat {
-            taken.unread.pass_on(seat, &self.futexes);
+            taken.owed.pass_on(seat, &self.futexes);
         }
     }
 
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
-        let (count, changed, kind) = {
-            let state = self.state.lock();
-            (state.unread.count(), state.changed, state.kind)
-        };
+        let owed = self.owed.get();
+        let kind = self.parking.lock().kind;
         let state = if self.entry.is_queued() {
             "armed"
-        } else if count != 0 || changed {
+        } else if !owed.is_empty() {
             "fired"
         } else {
             "idle"
@@ -463,7 +471,7 @@ impl PseudoFile for Watch {
 
         seq_print!(out, "afutex-kind:\t{}\n", kind.map_or("none", Kind::name));
         seq_print!(out, "afutex-state:\t{}\n", state);
-        seq_print!(out, "afutex-wakes:\t{}\n", count);
+        seq_print!(out, "afutex-wakes:\t{}\n", owed.count());
         seq_print!(out, "afutex-signal:\t{}\n", self.signal);
         let word = self.request.word;
         if self.armer == Kuid::current_euid() || task::may_ptrace() {
@@ -512,7 +520,8 @@ pub(crate) fn open(
         Pollable::new(pin_init!(Watch {
             futexes: futexes.clone(),
             entry <- Entry::new(),
-            state <- new_spinlock!(State::default(), "afutex_watch"),
+            owed: AtomicOwed::new(),
+            parking <- new_spinlock!(Parking { kind: None }, "afutex_parking"),
             arming <- new_mutex!((), "afutex_arming"),
             request,
             signal: args.signal,

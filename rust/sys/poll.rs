@@ -120,6 +120,13 @@ impl PollHead {
         }
     }
 
+    /// Whether `wake_readers` would find anybody, as seen after a full barrier.
+    #[inline]
+    pub(crate) fn has_listeners(&self, fasync: &FasyncList) -> bool {
+        // SAFETY: Reads pointers of both.
+        unsafe { super::bindings::afutex_has_listeners(self.head.get(), fasync.as_ptr()) }
+    }
+
     /// Wakes readers and pollers that are interested in [`READABLE`], and signals the owners on
     /// `fasync`. To be called after the state changed.
     ///

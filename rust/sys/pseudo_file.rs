@@ -103,6 +103,13 @@ impl<T> Pollable<T> {
         self.head.wake_readers(&self.fasync);
     }
 
+    /// Whether there is anybody to tell. May be asked under a spinlock, after the state changed: a
+    /// poller who comes later sees what changed.
+    #[inline]
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.head.has_listeners(&self.fasync)
+    }
+
     /// What is behind the file never moves.
     pub(crate) fn pinned<'a>(this: ArcBorrow<'a, Self>) -> Pin<&'a T> {
         // SAFETY: What an `Arc` holds never moves, and `inner` is structurally pinned. The borrow
@@ -205,10 +212,8 @@ impl<F: PseudoFile> Operations<F> {
         // SAFETY: Nobody else uses the file by the safety requirements.
         unsafe { (*file).private_data = data.into_foreign() };
         if F::READABLE {
-            // What reads is done without blocking where that is asked for.
-            //
             // SAFETY: As above.
-            unsafe { super::bindings::afutex_file_set_nowait(file) };
+            unsafe { super::bindings::afutex_file_set_stream(file) };
         }
     }
 
