@@ -40,6 +40,11 @@ fault:
 	return -EFAULT;
 }
 
+int afutex_put_word(unsigned long to, u64 from)
+{
+	return put_user(from, (u64 __user *)to);
+}
+
 int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr)
 {
 	u64 __user *words = (u64 __user *)to;

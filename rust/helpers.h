@@ -20,6 +20,7 @@ struct wait_queue_head;
 /* User memory. */
 bool afutex_access_ok(unsigned long addr, unsigned long size);
 int afutex_get_words(u64 *to, unsigned long from, unsigned int nr);
+int afutex_put_word(unsigned long to, u64 from);
 int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr);
 int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
 int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);

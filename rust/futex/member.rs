@@ -32,6 +32,10 @@ use kernel::list::{
     TryNewListArc, //
 };
 use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
 use kernel::sync::{
     Arc,
     ArcBorrow,
@@ -54,9 +58,8 @@ struct State {
     /// Wakes to tell of.
     count: u32,
     owed: Owed,
-    /// Goes up with each change of what the member waits for.
-    edition: u32,
-    persistent: bool,
+    /// Somebody is about to queue the member.
+    arming: bool,
     /// The word held another value when the member was to be armed.
     changed: bool,
     /// It is no longer in the set.
@@ -80,6 +83,8 @@ pub(crate) struct Member {
     pub(super) set: Arc<Pollable<Set>>,
     #[pin]
     entry: Entry,
+    /// Changed only while the member is not queued.
+    persistent: Atomic<bool>,
     state: LockedBy<State, Ready>,
 }
 
@@ -100,6 +105,92 @@ pub(super) struct Told {
     pub(super) event: afutex_event,
     owed: Owed,
     seat: Option<Seat>,
+}
+
+/// The right to arm a member; given up on drop.
+///
+/// # Invariants
+///
+/// `arming` of the member's state was set for this.
+pub(super) struct Arming<'a>(&'a Arc<Member>);
+
+impl Arming<'_> {
+    /// Takes the member off the table and changes what it waits for. What it has to tell stays;
+    /// what it owes is passed on, since it may be for another word.
+    pub(super) fn change(&self, request: &Request, cookie: u64) {
+        let member = self.0;
+        let queued = member.set.futexes.table.dequeue(&member.entry);
+        let mut ready = member.set.ready.lock();
+        let parked = member.entry.unpark(&mut *ready);
+        let state = member.state.access_mut(&mut ready);
+
+        state.cookie = cookie;
+        state.uaddr = request.word.addr();
+        member
+            .persistent
+            .store(request.has(bindings::AFUTEX_PERSISTENT), Relaxed);
+        let owed = core::mem::take(&mut state.owed);
+        drop(ready);
+
+        if let Some(seat) = queued.or(parked) {
+            owed.pass_on(&seat, &member.set.futexes);
+        }
+    }
+
+    /// Queues the entry for `request`.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if the word holds another value, `ENOENT` if the member was removed meanwhile;
+    /// those of reading the word and of [`Key::for_waiter`].
+    pub(super) fn arm(self, request: &Request) -> Result {
+        let member = self.0;
+        // Spares the pin if the word differs already. And a word that cannot be read cannot be
+        // waited for.
+        let value = request.word.read()?;
+        if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
+            return Member::changed(member, request);
+        }
+
+        loop {
+            let seat = Seat::new(
+                Key::for_waiter(request.word, request.scope)?,
+                Target::Member(member.clone()),
+                request.mask,
+            );
+            let admit = || {
+                let ready = member.set.ready.lock();
+                let gone = member.state.access(&ready).gone;
+                drop(ready);
+
+                if gone {
+                    return Err(Refusal::Gone);
+                }
+                request.admit()
+            };
+
+            match member
+                .set
+                .futexes
+                .table
+                .enqueue(Member::entry(member), seat, admit)
+            {
+                Ok(()) => return Ok(()),
+                Err((Refusal::Differs, _)) => return Member::changed(member, request),
+                Err((Refusal::Absent, _)) => fault_in(request.word)?,
+                Err((Refusal::Gone, _)) => return Err(ENOENT),
+                Err((Refusal::Busy, _)) => return Err(EBUSY),
+            }
+        }
+    }
+}
+
+impl Drop for Arming<'_> {
+    fn drop(&mut self) {
+        let mut ready = self.0.set.ready.lock();
+
+        self.0.state.access_mut(&mut ready).arming = false;
+    }
 }
 
 /// What a member shows of itself.
@@ -129,6 +220,7 @@ impl Member {
                 tracker <- AtomicTracker::new(),
                 set: set.into(),
                 entry <- Entry::new(),
+                persistent: Atomic::new(request.has(bindings::AFUTEX_PERSISTENT)),
                 state: LockedBy::new(
                     lock,
                     State {
@@ -136,8 +228,7 @@ impl Member {
                         uaddr: request.word.addr(),
                         count: 0,
                         owed: Owed::default(),
-                        edition: 0,
-                        persistent: request.has(bindings::AFUTEX_PERSISTENT),
+                        arming: false,
                         changed: false,
                         gone: false,
                     },
@@ -163,15 +254,19 @@ impl Member {
         }
     }
 
-    /// Counts a wake, if the member is persistent: tells whether it is. Under the bucket's lock.
+    /// Whether it stays armed when it is woken. Does not change while it is queued.
+    pub(super) fn is_persistent(&self) -> bool {
+        self.persistent.load(Relaxed)
+    }
+
+    /// Counts a wake of a persistent member. Tells whether anybody is to be told. Under the
+    /// bucket's lock.
     pub(super) fn count(this: &Arc<Self>, mask: u32) -> bool {
         let mut ready = this.set.ready.lock();
 
-        if !this.state.access(&ready).persistent {
-            return false;
-        }
         Self::add(this, &mut ready, mask);
-        true
+        drop(ready);
+        this.set.has_listeners()
     }
 
     /// Counts a wake of the member whose seat is at the cursor, parks the seat, and goes on. Under
@@ -202,53 +297,20 @@ impl Member {
         self.state.access(&ready).owed.count() != 0
     }
 
-    /// Queues the entry for `request`, which is the `edition` of what the member waits for.
+    /// Begins to arm the member: nobody else can meanwhile.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if the word holds another value, `EBUSY` if another thread changes or arms it at
-    /// this moment, `ENOENT` if it was removed meanwhile; those of reading the word and of
-    /// [`Key::for_waiter`].
-    pub(super) fn arm(this: &Arc<Self>, request: &Request, edition: u32) -> Result {
-        // Spares the pin if the word differs already. And a word that cannot be read cannot be
-        // waited for.
-        let value = request.word.read()?;
-        if request.has(bindings::AFUTEX_COMPARE) && value != request.value {
-            return Self::changed(this, request);
+    /// `EBUSY` if somebody does.
+    pub(super) fn begin(this: &Arc<Self>) -> Result<Arming<'_>> {
+        let mut ready = this.set.ready.lock();
+        let state = this.state.access_mut(&mut ready);
+
+        if core::mem::replace(&mut state.arming, true) {
+            return Err(EBUSY);
         }
-
-        loop {
-            let seat = Seat::new(
-                Key::for_waiter(request.word, request.scope)?,
-                Target::Member(this.clone()),
-                request.mask,
-            );
-            let admit = || {
-                let ready = this.set.ready.lock();
-                let state = this.state.access(&ready);
-                let (gone, current) = (state.gone, state.edition == edition);
-                drop(ready);
-
-                match (gone, current) {
-                    (true, _) => Err(Refusal::Gone),
-                    (_, false) => Err(Refusal::Busy),
-                    _ => request.admit(),
-                }
-            };
-            let refused = this
-                .set
-                .futexes
-                .table
-                .enqueue(Self::entry(this), seat, admit);
-
-            match refused {
-                Ok(()) => return Ok(()),
-                Err((Refusal::Differs, _)) => return Self::changed(this, request),
-                Err((Refusal::Busy, _)) => return Err(EBUSY),
-                Err((Refusal::Gone, _)) => return Err(ENOENT),
-                Err((Refusal::Absent, _)) => fault_in(request.word)?,
-            }
-        }
+        // INVARIANT: Just set.
+        Ok(Arming(this))
     }
 
     /// What follows when the word has changed: an error, or something to tell.
@@ -267,28 +329,6 @@ impl Member {
         }
         this.set.notify_readable();
         Ok(())
-    }
-
-    /// Takes the member off the table and changes what it waits for. What it has to tell stays;
-    /// what it owes is passed on, since it may be for another word. Returns the edition.
-    pub(super) fn change(&self, request: &Request, cookie: u64) -> u32 {
-        let queued = self.set.futexes.table.dequeue(&self.entry);
-        let mut ready = self.set.ready.lock();
-        let parked = self.entry.unpark(&mut *ready);
-        let state = self.state.access_mut(&mut ready);
-
-        state.cookie = cookie;
-        state.uaddr = request.word.addr();
-        state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
-        state.edition = state.edition.wrapping_add(1);
-        let edition = state.edition;
-        let owed = core::mem::take(&mut state.owed);
-        drop(ready);
-
-        if let Some(seat) = queued.or(parked) {
-            owed.pass_on(&seat, &self.set.futexes);
-        }
-        edition
     }
 
     /// Takes the member off the table and off the list, for good. It keeps what it owes.

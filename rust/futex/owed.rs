@@ -8,6 +8,7 @@
 
 use super::entry::Seat;
 use super::Futexes;
+use crate::sys::bindings;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
@@ -55,10 +56,14 @@ impl Owed {
         (self.0 >> 32) as u32
     }
 
-    /// Whether the word had changed.
+    /// What read(2) of a watch returns: the count, and `AFUTEX_CHANGED`.
     #[inline]
-    pub(super) const fn has_changed(self) -> bool {
-        self.0 & Self::CHANGED != 0
+    pub(super) const fn as_read(self) -> u64 {
+        // The bit is moved, so that there is no branch.
+        const SHIFT: u32 = 63 - Owed::CHANGED.trailing_zeros();
+        const _: () = assert!(Owed::CHANGED << SHIFT == bindings::AFUTEX_CHANGED as u64);
+
+        (self.0 & Self::CHANGED) << SHIFT | self.count() as u64
     }
 
     /// Whether there is nothing.
@@ -139,7 +144,7 @@ mod tests {
         assert_eq!(two.count(), 2);
         assert_eq!(two.mask(), 6);
         assert!(two.0 & Owed::MIXED == 0);
-        assert!(!two.has_changed());
+        assert_eq!(two.as_read(), 2);
         assert!(Owed::default().is_empty());
         assert!(Owed::default().and(two) == two);
         assert!(two.and(Owed::default()) == two);
@@ -158,7 +163,7 @@ mod tests {
     fn a_changed_word_is_no_wake() {
         let changed = Owed::changed_word().and(Owed::one(3));
 
-        assert!(changed.has_changed());
+        assert_eq!(changed.as_read(), bindings::AFUTEX_CHANGED as u64 | 1);
         assert_eq!(changed.count(), 1);
         assert!(changed.0 & Owed::MIXED == 0);
         assert_eq!(Owed::changed_word().count(), 0);

@@ -94,7 +94,7 @@ impl Table {
         from: &KeyId,
         mut to: Key,
         counts: Counts,
-        batch: &mut Batch<'_, CAPACITY>,
+        batch: &mut Batch<'_>,
         admit: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Failure> {
         let to_id = *to.id();

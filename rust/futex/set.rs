@@ -160,14 +160,17 @@ impl Set {
             bindings::AFUTEX_CTL_ADD => {
                 let request = Request::check(&item.watch)?;
                 this.quota.charge()?;
-                let added = Member::new(this, &request, item.watch.cookie).and_then(|member| {
-                    let id = this.members.lock().insert(member.clone())?;
-                    Ok((id, member))
-                });
-                let (id, member) = added.inspect_err(|_| this.quota.uncharge(1))?;
+                let member = Member::new(this, &request, item.watch.cookie)
+                    .inspect_err(|_| this.quota.uncharge(1))?;
+                let arming = Member::begin(&member)?;
+                let id = this
+                    .members
+                    .lock()
+                    .insert(member.clone())
+                    .inspect_err(|_| this.quota.uncharge(1))?;
 
                 item.id = id;
-                Member::arm(&member, &request, 0).inspect_err(|_| {
+                arming.arm(&request).inspect_err(|_| {
                     // It may have been removed already, by somebody who guessed its number, and
                     // that number given again.
                     let _ = this.discard(id, Some(&member));
@@ -177,8 +180,9 @@ impl Set {
                 let request = Request::check(&item.watch)?;
                 let member = this.members.lock().get(item.id)?;
 
-                let edition = member.change(&request, item.watch.cookie);
-                Member::arm(&member, &request, edition)
+                let arming = Member::begin(&member)?;
+                arming.change(&request, item.watch.cookie);
+                arming.arm(&request)
             }
             bindings::AFUTEX_CTL_DEL => {
                 if item.watch.as_bytes().iter().any(|&byte| byte != 0) {

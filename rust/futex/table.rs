@@ -71,8 +71,10 @@ use super::member::Member;
 use super::wait::Refusal;
 use super::wake::{
     Batch,
+    Woken,
     CAPACITY, //
 };
+use super::watch::Watch;
 use crate::sys::counter::Counter;
 use crate::sys::nested_lock::{
     lock_pair,
@@ -151,13 +153,13 @@ impl Chain {
     /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
     /// as many as `batch` has room for. Returns whether there may be more.
     #[inline]
-    pub(super) fn take<const N: usize>(
+    pub(super) fn take(
         self: Pin<&mut Self>,
         id: &KeyId,
         want: u32,
         limit: u64,
         mask: u32,
-        batch: &mut Batch<'_, N>,
+        batch: &mut Batch<'_>,
     ) -> bool {
         let this = self.project();
         let mut at = this.rings.find(id);
@@ -177,7 +179,9 @@ impl Chain {
             if !batch.has_room() {
                 return true;
             }
-            at = hit(cursor, mask, this.ticket, batch);
+            let (woken, next) = hit(cursor, mask, this.ticket);
+            batch.add(woken);
+            at = next;
             left = left.wrapping_sub(1);
         }
         false
@@ -185,52 +189,44 @@ impl Chain {
 }
 
 /// Wakes the entry at the cursor, and goes on.
-#[inline]
-fn hit<'a, const N: usize>(
+fn hit<'a>(
     cursor: Cursor<'a, Seat>,
     mask: u32,
     ticket: &mut Ticket,
-    batch: &mut Batch<'_, N>,
-) -> Option<Cursor<'a, Seat>> {
+) -> (Woken, Option<Cursor<'a, Seat>>) {
     match &cursor.item().target {
-        // Those that stay go to the end. Where nobody listens, nobody is to be told.
+        // Those that stay go to the end.
         Target::Watch(watch) if watch.is_persistent() => {
-            watch.count(mask);
-            if watch.has_listeners() {
-                batch.push_target(Target::Watch(watch.clone()), false);
-            } else {
-                batch.count(false);
-            }
-            cursor.rotate(|seat| seat.ticket = ticket.take())
+            let target = Watch::count(watch, mask).then(|| Target::Watch(watch.clone()));
+            (Woken::Stays(target), rotate(cursor, ticket))
         }
-        Target::Member(member) if Member::count(member, mask) => {
-            if member.set.has_listeners() {
-                batch.push_target(Target::Member(member.clone()), false);
-            } else {
-                batch.count(false);
-            }
-            cursor.rotate(|seat| seat.ticket = ticket.take())
+        Target::Member(member) if member.is_persistent() => {
+            let target = Member::count(member, mask).then(|| Target::Member(member.clone()));
+            (Woken::Stays(target), rotate(cursor, ticket))
         }
-        // Those that are woken once are parked. From then on their owner may drop them.
+        // Those that are woken once are parked. From then on their owner may drop the seat.
         Target::Watch(watch) => {
             let watch = watch.clone();
             let next = watch.park(cursor, mask);
-            batch.push_target(Target::Watch(watch), true);
-            next
+            (Woken::Parked(Target::Watch(watch)), next)
         }
         Target::Member(member) => {
             let member = member.clone();
             let next = Member::park(&member, cursor, mask);
-            batch.push_target(Target::Member(member), true);
-            next
+            (Woken::Parked(Target::Member(member)), next)
         }
         // Whoever sees that the seat is gone may use the entry again, or end it.
         Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
             let (seat, next) = cursor.remove();
-            batch.push_seat(seat);
-            next
+            (Woken::Left(seat), next)
         }
     }
+}
+
+/// Sends an entry that was woken to the end of the queue, and goes on.
+#[inline]
+fn rotate<'a>(cursor: Cursor<'a, Seat>, ticket: &mut Ticket) -> Option<Cursor<'a, Seat>> {
+    cursor.rotate(|seat| seat.ticket = ticket.take())
 }
 
 /// A bucket: one cache line.
@@ -397,6 +393,42 @@ impl Table {
         }
     }
 
+    /// Queues the seat that is parked with what `home` protects in `entry`, behind all others that
+    /// wait on `id`, if it is of that word and `admit` does not refuse. Tells whether it did.
+    ///
+    /// `admit`, and `accept` if it is queued, run under both locks, after the point from which no
+    /// wake is missed.
+    #[inline]
+    pub(crate) fn enqueue_parked<H>(
+        &self,
+        entry: Pin<&Entry>,
+        id: &KeyId,
+        home: &SpinLock<H>,
+        admit: impl FnOnce() -> Result<(), Refusal>,
+        accept: impl FnOnce(),
+    ) -> bool
+    where
+        H: Unpin,
+    {
+        let bucket = self.bucket_of(id);
+
+        self.arrive(id, bucket);
+        let mut guard = bucket.chain.lock();
+        let chain = guard.as_mut().project();
+        let mut parked = home.lock();
+        let queued = admit().is_ok()
+            && chain.rings.push_parked(entry, &mut *parked, id, |seat| {
+                seat.ticket = chain.ticket.take();
+                accept();
+            });
+        drop(parked);
+        drop(guard);
+        if !queued {
+            self.leave(id, bucket, 1);
+        }
+        queued
+    }
+
     /// Takes `entry` off the table. `None` if it has been woken, or was never queued.
     pub(crate) fn dequeue(&self, entry: &Entry) -> Option<Seat> {
         // A requeue may move it from bucket to bucket meanwhile.
@@ -438,6 +470,7 @@ impl Table {
         self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
+    #[inline]
     fn wake_up_to(
         &self,
         bucket: &Bucket,
@@ -446,17 +479,58 @@ impl Table {
         count: u32,
         mask: u32,
     ) -> u32 {
-        // Most wakes are of one.
-        if count == 1 {
-            self.wake_by::<1>(bucket, id, limit, count, mask)
-        } else {
-            self.wake_by::<CAPACITY>(bucket, id, limit, count, mask)
+        match (count, limit) {
+            // Most wakes are of one.
+            (1, None) => self.wake_first(bucket, *id, mask),
+            _ => self.wake_many(bucket, id, limit, count, mask),
         }
     }
 
-    /// Wakes `N` at a time.
+    /// Wakes the first.
+    ///
+    /// What `hit` does to a watch is written out here: a descriptor that is woken and read again
+    /// and again is the case that counts.
     #[inline(never)]
-    fn wake_by<const N: usize>(
+    fn wake_first(&self, bucket: &Bucket, id: KeyId, mask: u32) -> u32 {
+        let mut guard = bucket.chain.lock();
+        let chain = guard.as_mut().project();
+        let mut at = chain.rings.find(&id);
+
+        while let Some(cursor) = at {
+            if cursor.item().mask & mask == 0 {
+                at = cursor.next();
+                continue;
+            }
+            match &cursor.item().target {
+                Target::Watch(watch) if watch.is_persistent() => {
+                    let listener = Watch::count(watch, mask).then(|| watch.clone());
+                    rotate(cursor, chain.ticket);
+                    drop(guard);
+                    if let Some(watch) = listener {
+                        watch.notify_readable();
+                    }
+                }
+                Target::Watch(watch) => {
+                    let watch = watch.clone();
+                    watch.park(cursor, mask);
+                    drop(guard);
+                    self.leave(&id, bucket, 1);
+                    watch.notify_readable();
+                }
+                _ => {
+                    let (woken, _) = hit(cursor, mask, chain.ticket);
+                    drop(guard);
+                    self.leave(&id, bucket, woken.has_left().into());
+                    woken.notify();
+                }
+            }
+            return 1;
+        }
+        0
+    }
+
+    #[inline(never)]
+    fn wake_many(
         &self,
         bucket: &Bucket,
         id: &KeyId,
@@ -464,22 +538,22 @@ impl Table {
         count: u32,
         mask: u32,
     ) -> u32 {
-        let mut woken = 0u32;
-        let mut few = [const { None }; N];
+        let mut total = 0u32;
+        let mut few = [const { None }; CAPACITY];
         let mut batch = Batch::new(&mut few);
 
         loop {
             let mut guard = bucket.chain.lock();
             let chain = guard.as_mut();
             let limit = *limit.get_or_insert(chain.ticket.next());
-            let more = chain.take(id, count.wrapping_sub(woken), limit, mask, &mut batch);
+            let more = chain.take(id, count.wrapping_sub(total), limit, mask, &mut batch);
             drop(guard);
 
             self.leave(id, bucket, batch.left());
-            woken = woken.wrapping_add(batch.woken());
+            total = total.wrapping_add(batch.woken());
             batch.notify();
             if !more {
-                return woken;
+                return total;
             }
         }
     }

@@ -7,7 +7,6 @@ use super::entry::{
     Target, //
 };
 use super::key::{
-    Key,
     KeyId,
     Scope, //
 };
@@ -27,18 +26,41 @@ pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
 pub(super) const CAPACITY: usize = 16;
 
 /// Somebody who was woken and has not been told yet.
-pub(super) struct Woken {
-    target: Target,
-    /// Dropped after the lock, as everything in here.
-    _key: Option<Key>,
+///
+/// Dropped after the lock, with all that is in it.
+pub(super) enum Woken {
+    /// A watch that stays in the table, if anybody listens to it.
+    Stays(Option<Target>),
+    /// A watch that left the table, and keeps its seat.
+    Parked(Target),
+    /// Whoever had this seat.
+    Left(Seat),
+}
+
+impl Woken {
+    /// Whether the table has one less.
+    #[inline]
+    pub(super) fn has_left(&self) -> bool {
+        !matches!(self, Woken::Stays(_))
+    }
+
+    /// Tells him. No lock may be held.
+    #[inline]
+    pub(super) fn notify(&self) {
+        match self {
+            Woken::Stays(None) => (),
+            Woken::Stays(Some(target)) | Woken::Parked(target) => target.notify(),
+            Woken::Left(seat) => seat.target.notify(),
+        }
+    }
 }
 
 /// Those that a waker has woken and not told yet.
 ///
 /// Filled under a bucket's lock, told and dropped after it.
-pub(super) struct Batch<'a, const N: usize> {
-    /// On the caller's stack: too large to be moved about for a single waiter.
-    few: &'a mut [Option<Woken>; N],
+pub(super) struct Batch<'a> {
+    /// On the caller's stack: too large to be moved about.
+    few: &'a mut [Option<Woken>; CAPACITY],
     len: usize,
     /// Room for more, if the caller made it before the lock was taken.
     many: Option<KVVec<Woken>>,
@@ -46,10 +68,9 @@ pub(super) struct Batch<'a, const N: usize> {
     left: i32,
 }
 
-impl<'a, const N: usize> Batch<'a, N> {
+impl<'a> Batch<'a> {
     /// Makes an empty batch, of room that is empty too.
-    #[inline]
-    pub(super) fn new(few: &'a mut [Option<Woken>; N]) -> Self {
+    pub(super) fn new(few: &'a mut [Option<Woken>; CAPACITY]) -> Self {
         Self {
             few,
             len: 0,
@@ -62,7 +83,7 @@ impl<'a, const N: usize> Batch<'a, N> {
     /// Whether there is room for one more.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.len < N
+        self.len < CAPACITY
             || self
                 .many
                 .as_ref()
@@ -71,7 +92,7 @@ impl<'a, const N: usize> Batch<'a, N> {
 
     /// How many there is room for in all.
     pub(super) fn capacity(&self) -> usize {
-        N.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
+        CAPACITY.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
     }
 
     /// Makes room for `count`. May sleep.
@@ -80,72 +101,50 @@ impl<'a, const N: usize> Batch<'a, N> {
     ///
     /// `ENOMEM`.
     pub(super) fn reserve(&mut self, count: usize) -> Result {
-        if count > N {
+        if count > CAPACITY {
             self.many = Some(KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?);
         }
         Ok(())
     }
 
     /// How many were woken.
-    #[inline]
     pub(super) fn woken(&self) -> u32 {
         self.woken
     }
 
     /// How many of them left the table.
-    #[inline]
     pub(super) fn left(&self) -> i32 {
         self.left
     }
 
-    /// Counts one who was woken and need not be told, and may have left the table.
+    /// Adds one. There must be room.
     #[inline]
-    pub(super) fn count(&mut self, left: bool) {
+    pub(super) fn add(&mut self, woken: Woken) {
         self.woken = self.woken.wrapping_add(1);
-        self.left = self.left.wrapping_add(left.into());
-    }
-
-    #[inline]
-    fn push(&mut self, woken: Woken) {
+        self.left = self.left.wrapping_add(woken.has_left().into());
+        if matches!(woken, Woken::Stays(None)) {
+            return;
+        }
         match (self.few.get_mut(self.len), &mut self.many) {
             (Some(slot), _) => {
                 *slot = Some(woken);
                 self.len = self.len.wrapping_add(1);
             }
             (None, Some(many)) => drop(many.push_within_capacity(woken)),
-            // Callers look for room first.
             (None, None) => (),
         }
     }
 
-    /// Adds who left the table.
-    #[inline]
-    pub(super) fn push_seat(&mut self, seat: Seat) {
-        self.count(true);
-        self.push(Woken {
-            target: seat.target,
-            _key: Some(seat.key),
-        });
-    }
-
-    /// Adds a watch, which keeps its key, and may have left the table.
-    #[inline]
-    pub(super) fn push_target(&mut self, target: Target, left: bool) {
-        self.count(left);
-        self.push(Woken { target, _key: None });
-    }
-
     /// Tells them, in order, drops what was taken off, and is empty again. No lock may be held.
-    #[inline]
     pub(super) fn notify(&mut self) {
         for slot in self.few.iter_mut().take(self.len) {
             if let Some(woken) = slot.take() {
-                woken.target.notify();
+                woken.notify();
             }
         }
         if let Some(many) = &mut self.many {
             for woken in many.drain_all() {
-                woken.target.notify();
+                woken.notify();
             }
         }
         self.len = 0;

@@ -16,6 +16,7 @@ use super::entry::{
 };
 use super::key::{
     Key,
+    KeyId,
     Kind,
     Scope, //
 };
@@ -209,10 +210,12 @@ impl Watch {
         self.request.has(bindings::AFUTEX_PERSISTENT)
     }
 
-    /// Counts a wake of a persistent watch. Under the bucket's lock.
+    /// Counts a wake of a persistent watch. Tells whether anybody is to be told. Under the bucket's
+    /// lock.
     #[inline]
-    pub(super) fn count(&self, mask: u32) {
-        self.owed.add(Owed::one(mask));
+    pub(super) fn count(this: &Pollable<Self>, mask: u32) -> bool {
+        this.owed.add(Owed::one(mask));
+        this.has_listeners()
     }
 
     /// Counts a wake of the one-shot watch whose seat is at the cursor, parks the seat, and goes
@@ -254,16 +257,40 @@ impl Watch {
     }
 
     /// Puts back what was taken and did not reach the reader.
-    fn put_back(&self, taken: Taken) {
-        let mut parking = self.parking.lock();
+    #[cold]
+    fn put_back(this: &Pollable<Self>, taken: Taken) {
+        let mut parking = this.parking.lock();
         // If it was armed meanwhile, the word is the same, and its seat does.
         let spare = taken
             .seat
-            .and_then(|seat| self.entry.park(&mut *parking, seat).err());
+            .and_then(|seat| this.entry.park(&mut *parking, seat).err());
 
-        self.owed.add(taken.owed);
+        this.owed.add(taken.owed);
         drop(parking);
         drop(spare);
+        // Another may have looked meanwhile.
+        this.notify_readable();
+    }
+
+    /// What a read returns: a `__u64`.
+    const READ_LEN: usize = size_of::<u64>();
+
+    /// As `read`, of any watch, with nothing to read yet or nowhere to write it.
+    #[inline(never)]
+    fn read_slow(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
+        loop {
+            let taken = this.take();
+            // Another reader may be first.
+            if taken.owed.is_empty() {
+                this.wait_ready(block)?;
+                continue;
+            }
+            if let Err(err) = out.put(&taken.owed.as_read()) {
+                Self::put_back(this, taken);
+                return Err(err);
+            }
+            return Ok(Self::READ_LEN);
+        }
     }
 
     /// Takes the watch off the table, and all there is to read.
@@ -364,7 +391,7 @@ impl Watch {
         let taken = this.disarm();
         args.count = taken.owed.count().into();
         if let Err(err) = user_mem::write(arg, &args) {
-            this.put_back(taken);
+            Self::put_back(&this, taken);
             return Err(err);
         }
         // Their owner knows of them now: they are passed to nobody.
@@ -392,12 +419,31 @@ impl Watch {
         if !wanted.word.holds(value) {
             return Err(EINVAL);
         }
+        // Most often it was woken, and the word is where it was: its seat is still good.
+        let mut owed = Owed::default();
+        let again = KeyId::with(wanted.word, wanted.scope, |id| {
+            let entry = Pollable::pinned(this).entry();
+
+            this.futexes
+                .table
+                .enqueue_parked(
+                    entry,
+                    id,
+                    &this.parking,
+                    || wanted.admit(),
+                    || owed = this.owed.take(),
+                )
+        });
+        if let Ok(true) = again {
+            return Ok(owed.count() as isize);
+        }
+
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
         let taken = this.disarm();
         if !Self::arm(this, &wanted, taken.seat)? {
             return Err(EAGAIN);
         }
-        Ok(taken.owed.count().min(i32::MAX as u32) as isize)
+        Ok(taken.owed.count() as isize)
     }
 }
 
@@ -413,31 +459,21 @@ impl PseudoFile for Watch {
     }
 
     /// Returns the number of wakes, and `AFUTEX_CHANGED`, and clears them.
+    #[inline]
     fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
-        const LEN: usize = size_of::<u64>();
-
-        if out.room() < LEN {
+        if out.room() < Self::READ_LEN {
             return Err(EINVAL);
         }
-        loop {
-            // Another reader may be first.
-            let taken = this.take();
-            if taken.owed.is_empty() {
-                this.wait_ready(block)?;
-                continue;
-            }
+        if this.is_persistent() {
+            let owed = this.owed.take();
 
-            let mut value = u64::from(taken.owed.count());
-            if taken.owed.has_changed() {
-                value |= bindings::AFUTEX_CHANGED as u64;
+            if !owed.is_empty() && out.put(&owed.as_read()).is_ok() {
+                return Ok(Self::READ_LEN);
             }
-            if let Err(err) = out.put(&value) {
-                this.put_back(taken);
-                this.notify_readable();
-                return Err(err);
-            }
-            return Ok(LEN);
+            // The rest is rare.
+            this.owed.add(owed);
         }
+        Self::read_slow(this, out, block)
     }
 
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {

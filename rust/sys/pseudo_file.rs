@@ -122,6 +122,7 @@ impl<T> Pollable<T> {
     /// # Errors
     ///
     /// `EAGAIN` if it may not wait, `ERESTARTSYS` if a signal comes first.
+    #[inline(never)]
     pub(crate) fn wait_ready(&self, block: Blocking) -> Result
     where
         T: PseudoFile,

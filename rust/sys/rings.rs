@@ -415,6 +415,38 @@ impl<T: Item> Rings<T> {
         Ok(())
     }
 
+    /// Queues the item that is parked with `with` in `node`, behind all others of its identity, if
+    /// that is `id`. Tells whether it did.
+    ///
+    /// `f` may change all of the item but its identity.
+    pub(crate) fn push_parked<H>(
+        self: Pin<&mut Self>,
+        node: Pin<&Node<T>>,
+        with: &mut H,
+        id: &T::Id,
+        f: impl FnOnce(&mut T),
+    ) -> bool {
+        let node = node.get_ref();
+
+        if node.home.load(Relaxed) != parked_at(with) {
+            return false;
+        }
+        // SAFETY: By the type invariants the item is initialised and ours, and the node is on no
+        // ring. It is pinned, and is dropped by nobody before `home` is 0, as `drop` sees to.
+        // INVARIANT: The node is on a ring of its new home.
+        unsafe {
+            let item = (*node.item.get()).assume_init_mut();
+            if item.id() != id {
+                return false;
+            }
+            f(item);
+            let head = self.head_of(id);
+            node.home.store(self.addr(), Release);
+            self.append(head, node);
+        }
+        true
+    }
+
     /// Goes through the ring of `id`, first to last, and does with each item as `f` says.
     ///
     /// Items that move go to the end of the ring of the identity that `f` gives them, which must be
@@ -559,6 +591,7 @@ impl<'a, T> Cursor<'a, T> {
     /// Sends the item to the end of its ring, and goes on to who was next.
     ///
     /// `f` may change all of the item but its identity.
+    #[inline]
     pub(crate) fn rotate(mut self, f: impl FnOnce(&mut T)) -> Option<Self> {
         let (at, old) = (self.at, self.head);
 

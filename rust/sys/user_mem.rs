@@ -7,7 +7,6 @@
 
 use super::bindings;
 use core::mem::MaybeUninit;
-use kernel::error::to_result;
 use kernel::iov::IovIterDest;
 use kernel::prelude::*;
 use kernel::transmute::{
@@ -18,6 +17,16 @@ use kernel::transmute::{
 /// Gives a structure the alignment of a word.
 #[repr(C, align(8))]
 struct Aligned<T>(T);
+
+/// What a helper says, which knows one error only.
+#[inline]
+fn done(ret: i32) -> Result {
+    if ret == 0 {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
 
 /// The words in a `T`, which must be of whole ones.
 const fn words<T>() -> u32 {
@@ -30,11 +39,12 @@ const fn words<T>() -> u32 {
 /// # Errors
 ///
 /// `EFAULT`.
+#[inline]
 pub(crate) fn read<T: FromBytes>(addr: usize) -> Result<T> {
     let mut value = Aligned(MaybeUninit::<T>::uninit());
 
     // SAFETY: There is room for as many words, and any user address may be tried.
-    to_result(unsafe {
+    done(unsafe {
         bindings::afutex_get_words(value.0.as_mut_ptr().cast(), addr, const { words::<T>() })
     })?;
     // SAFETY: All of its bytes were written, and any will do.
@@ -51,7 +61,7 @@ pub(crate) fn read_slice<T: FromBytes + AsBytes>(addr: usize, values: &mut [T]) 
     let count = const { words::<T>() } as usize * values.len();
 
     // SAFETY: There is room for as many words; any bytes will do.
-    to_result(unsafe {
+    done(unsafe {
         bindings::afutex_get_words(values.as_mut_ptr().cast(), addr, count as u32)
     })
 }
@@ -61,16 +71,18 @@ pub(crate) fn read_slice<T: FromBytes + AsBytes>(addr: usize, values: &mut [T]) 
 /// # Errors
 ///
 /// `EFAULT`.
+#[inline]
 pub(crate) fn write<T: AsBytes>(addr: usize, value: &T) -> Result {
     const { assert!(align_of::<T>() == align_of::<u64>()) };
+    let from = core::ptr::from_ref(value).cast::<u64>();
 
     // SAFETY: There are as many words, none of them uninitialised.
-    to_result(unsafe {
-        bindings::afutex_put_words(
-            addr,
-            core::ptr::from_ref(value).cast(),
-            const { words::<T>() },
-        )
+    done(unsafe {
+        if const { words::<T>() } == 1 {
+            bindings::afutex_put_word(addr, from.read())
+        } else {
+            bindings::afutex_put_words(addr, from, const { words::<T>() })
+        }
     })
 }
 
@@ -84,7 +96,7 @@ pub(crate) fn write_slice<T: AsBytes>(addr: usize, values: &[T]) -> Result {
     let count = const { words::<T>() } as usize * values.len();
 
     // SAFETY: There are as many words, none of them uninitialised.
-    to_result(unsafe { bindings::afutex_put_words(addr, values.as_ptr().cast(), count as u32) })
+    done(unsafe { bindings::afutex_put_words(addr, values.as_ptr().cast(), count as u32) })
 }
 
 /// Where a reader wants what he reads.
@@ -114,6 +126,7 @@ impl Dest for UserDest {
         self.len
     }
 
+    #[inline]
     fn put<T: AsBytes>(&mut self, value: &T) -> Result {
         self.len = self.len.checked_sub(size_of::<T>()).ok_or(EFAULT)?;
         write(self.addr, value)?;
