@@ -159,11 +159,11 @@ void run_rows(const struct row *rows, int n)
 /* 10^7 times two instructions must be 2 * 10^7, or nothing else that is said is true. */
 static double calibration(void)
 {
-	return measure_after(,
+	return measure_after(, {
 		long left = 10000000;
 
 		asm volatile("1: dec %0; jnz 1b" : "+r" (left) : : "cc");
-	);
+	});
 }
 
 static const struct {
@@ -177,6 +177,7 @@ static const struct {
 	{ "sets", sets, true },
 	{ "sleepers", sleepers, true },
 	{ "scale", scale, true },
+	{ "spread", spread, true },
 	{ "memory", memory, false },
 	{ "throughput", throughput, false },
 };
@@ -217,7 +218,7 @@ int main(int argc, char **argv)
 
 		printf("bench: calibration %.0f\n", count);
 		if (count < 1.98e7 || count > 2.02e7) {
-			fprintf(stderr, "2.00e7 instructions were counted as %.3g: this run says nothing\n",
+			fprintf(stderr, "2.00e7 instructions counted as %.3g: no figure holds\n",
 				count);
 			return 1;
 		}

@@ -131,15 +131,16 @@ double median(double *values, int n);
  */
 #define measure(n, ...) ({						\
 	double __of[ROUNDS];						\
+	long __n = (n);							\
 									\
 	for (int __round = -1; __round < ROUNDS; __round++) {		\
 		int64_t __start = now();				\
 									\
-		for (long __i = 0; __i < (n); __i++) {			\
+		for (long __i = 0; __i < __n; __i++) {			\
 			__VA_ARGS__;					\
 		}							\
 		if (__round >= 0)					\
-			__of[__round] = (double)(now() - __start) / (n); \
+			__of[__round] = (double)(now() - __start) / __n; \
 	}								\
 	median(__of, ROUNDS);						\
 })
@@ -223,6 +224,7 @@ void watches(void);
 void sets(void);
 void sleepers(void);
 void scale(void);
+void spread(void);
 void memory(void);
 void throughput(void);
 
