@@ -13,21 +13,30 @@
 
 enum { MANY = 100000 };
 
-static long free_memory(void)
+/* The sum of what the lines of a file say that look like this one. */
+static long sum_of(const char *path, const char *line_like)
 {
-	char line[128];
-	long kb = -1;
-	FILE *f;
+	char line[256];
+	long value, sum = 0;
+	FILE *f = fopen(path, "r");
 
-	/* What RCU has to free is free then. */
-	usleep(500000);
-	f = fopen("/proc/meminfo", "r");
 	must(f);
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemFree: %ld", &kb) == 1)
-			break;
+		if (sscanf(line, line_like, &value) == 1)
+			sum += value;
 	fclose(f);
-	return kb * 1024;
+	return sum;
+}
+
+/* Bytes; those that a CPU keeps for itself are in other lists, and free all the same. */
+static long free_memory(void)
+{
+	/* What RCU has to free is free then. */
+	usleep(500000);
+	/* Reading this has the CPUs add up what they count. */
+	sum_of("/proc/sys/vm/stat_refresh", "%ld");
+	return sum_of("/proc/meminfo", "MemFree: %ld") * 1024 +
+	       sum_of("/proc/zoneinfo", " count: %ld") * 4096;
 }
 
 /* The words, and what else is user memory, must be there before. */
@@ -63,10 +72,10 @@ static double descriptors(void)
 	int dev = device();
 
 	new_watch(dev, words, PRIVATE, AFUTEX_PERSISTENT);
-	return taken_by(
+	return taken_by({
 		for (int i = 0; i < MANY; i++)
 			new_watch(dev, &words[i], PRIVATE, AFUTEX_PERSISTENT);
-	);
+	});
 }
 
 static double uring(void)
@@ -99,21 +108,13 @@ static double eventfds(void)
 	struct epoll_event ev = { .events = EPOLLIN };
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
-	return taken_by(
+	return taken_by({
 		for (int i = 0; i < MANY; i++) {
 			int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
 			must(fd >= 0 && !epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 		}
-	);
-}
-
-/* Has no CPU keep free pages for itself, which are not counted as free. */
-static void keep_no_pages(void)
-{
-	FILE *f = fopen("/proc/sys/vm/percpu_pagelist_high_fraction", "w");
-
-	must(f && fputs("1000", f) >= 0 && !fclose(f));
+	});
 }
 
 void memory(void)
@@ -129,7 +130,6 @@ void memory(void)
 		{ "eventfd in epoll", eventfds },
 	};
 
-	keep_no_pages();
 	for (int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		printf("memory: %.0f %s\n", run_side(kinds[i].side), kinds[i].what);
 }

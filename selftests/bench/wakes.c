@@ -191,10 +191,10 @@ static double batch_futex(int scope)
 	long step = scope ? 4 : 4096;
 	char *words = scope ? private_pages(1) : shared_pages(BATCH);
 
-	return measure(N / 20,
+	return measure(N / 20, {
 		for (int i = 0; i < BATCH; i++)
 			must(!futex_wake((word_t *)(words + i * step), scope, 1));
-	) / BATCH;
+	}) / BATCH;
 }
 
 static double batch_private_afutex(void) { return batch_afutex(PRIVATE); }

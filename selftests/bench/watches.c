@@ -143,7 +143,8 @@ static double oneshot_deferred(int scope)
 	word_t *word = word_of(scope);
 	struct io_uring ring;
 
-	must(!io_uring_queue_init(8, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN));
+	must(!io_uring_queue_init(8, &ring,
+				  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN));
 	io_uring_register_ring_fd(&ring);
 	submit_wait(&ring, word, scope);
 	must(io_uring_submit(&ring) == 1);
@@ -186,7 +187,10 @@ static double fd_open(void)
 
 	return measure(N, {
 		struct afutex_open args = {
-			.watch = { .uaddr = (uintptr_t)word, .mask = ~0u, .flags = word_flags(PRIVATE) },
+			.watch = {
+				.uaddr = (uintptr_t)word, .mask = ~0u,
+				.flags = word_flags(PRIVATE),
+			},
 		};
 		struct pollfd pfd = { .events = POLLIN };
 
