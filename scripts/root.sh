@@ -6,8 +6,8 @@
 
 PACKAGES=(
 	bc bindgen bison build-essential busybox-static ca-certificates cargo
-	clang-19 cpio e2fsprogs flex gcc-multilib kmod libclang-19-dev libelf-dev
-	libssl-dev liburing-dev linux-perf lld-19 llvm-19 pahole perl python3
+	clang-19 cpio e2fsprogs flex gcc-multilib gnuplot-nox kmod libclang-19-dev
+	libelf-dev libssl-dev liburing-dev linux-perf lld-19 llvm-19 pahole perl python3
 	python3-docutils qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt
 	shellcheck stress-ng xz-utils
 )
