@@ -45,10 +45,17 @@ module_build() {
 		module_make modules
 }
 
-# Makes the tests and the demo, in $OUT/selftests, or only the programs named.
+# Makes the tests and the demo, in $OUT/selftests.
 tests_build() {
 	mkdir -p "$OUT/selftests"
 	step "tests-$(basename "$KERNEL")" "building the tests" \
-		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" -j"$JOBS" \
-		"${@/#/$OUT/selftests/}"
+		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" -j"$JOBS"
+}
+
+# Makes the measurements alone: $OUT/selftests/bench.
+bench_build() {
+	mkdir -p "$OUT/selftests"
+	step bench "building the measurements" \
+		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" \
+		"$OUT/selftests/bench"
 }
