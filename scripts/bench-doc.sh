@@ -142,7 +142,7 @@ doc_plots() {
 		set samples 41
 		set key top right noreverse Right noenhanced
 		poisson(n) = exp(-16 + n * log(16) - lgamma(n + 1))
-		plot for [name in "${patterns[*]}"] data."spread-".name.".dat" using 1:(\$2/4000.0) with linespoints lw 2 pt 7 ps 0.5 title name, \
+		plot for [name in "${patterns[*]}"] data."spread-".name.".dat" using 1:(\$2/2000.0) with linespoints lw 2 pt 7 ps 0.5 title name, \
 		     poisson(int(x)) with linespoints lc rgb "#808080" dt 2 pt 0 title "by chance (Poisson)"
 
 		set output plots."goals.svg"
