@@ -31,7 +31,7 @@ module! {
     params: {
         buckets: u64 {
             default: 0,
-            description: "Buckets of the futex table, a power of two (default: by CPUs and memory)",
+            description: "Buckets of the futex table, a power of two above 1 (default: by CPUs and memory)",
         },
         max_user_watches: u64 {
             default: 0,

@@ -119,12 +119,76 @@ static int wait_briefly(int dev, word_t *word, int scope)
 	return ret < 0 && errno == ETIMEDOUT ? 0 : ret;
 }
 
+/* A wait allocates nothing, but for the pin of a page that others may share. */
 TEST_F(fault, futex_wait)
 {
+	if (variant->memory != MEMFD) {
+		fail(self->fail_nth, 1);
+		EXPECT_EQ(0, wait_briefly(self->dev, self->word, variant->scope));
+		EXPECT_TRUE(failure_left(self->fail_nth));
+		fail(self->fail_nth, 0);
+		return;
+	}
 	EACH_FAILURE(wait_briefly(self->dev, self->word, variant->scope), ({
 		EXPECT_EQ(0, counter("queued"));
 		EXPECT_EQ(0, counter("pinned"));
 	}));
+}
+
+static int open_watch(int dev, word_t *word, uint32_t flags)
+{
+	struct afutex_open args = {
+		.watch = { .uaddr = addr_of(word), .mask = 1, .flags = flags },
+	};
+
+	return ioctl(dev, AFUTEX_IOC_OPEN, &args);
+}
+
+TEST_F(fault, watch)
+{
+	uint32_t flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0);
+
+	EACH_FAILURE(open_watch(self->dev, self->word, flags), ({
+		if (ret >= 0) {
+			EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
+			/* The seat is used again. */
+			EXPECT_EQ(1, ioctl(ret, AFUTEX_IOC_NEXT, 0));
+			close(ret);
+		}
+		EXPECT_TRUE(counter_becomes("queued", 0));
+		EXPECT_EQ(0, counter("pinned"));
+	}));
+}
+
+/* 0, or -1 with errno, as a call. */
+static int add_member(int set, word_t *word, uint32_t flags)
+{
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_ADD,
+		.watch = { .uaddr = addr_of(word), .mask = 1, .flags = flags },
+	};
+	struct afutex_ctlv args = { .items = addr_of(&item), .nr = 1 };
+
+	if (ioctl(set, AFUTEX_IOC_CTL, &args) != 1)
+		return -1;
+	errno = -item.result;
+	return item.result ? -1 : 0;
+}
+
+TEST_F(fault, member_of_a_set)
+{
+	uint32_t flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0);
+	struct afutex_set args = { .fd_flags = O_NONBLOCK };
+	int set = ioctl(self->dev, AFUTEX_IOC_SET, &args), added = 0;
+
+	ASSERT_GE(set, 0);
+	EACH_FAILURE(add_member(set, self->word, flags), ({
+		added += !ret;
+		EXPECT_EQ(added, counter("queued"));
+	}));
+	EXPECT_EQ(added, do_wake(self->dev, self->word, variant->scope, INT32_MAX));
+	close(set);
+	EACH_FAILURE(ioctl(self->dev, AFUTEX_IOC_SET, &args), if (ret >= 0) close(ret));
 }
 
 /* A wake allocates nothing. */

@@ -134,18 +134,23 @@ impl KeyId {
         self.offset % PAGE_SIZE
     }
 
-    /// The bucket number of the word in a table of a power of two of buckets.
+    /// The bucket number of the word, of as many bits as `shift` leaves of 64.
     ///
     /// A multiplication of 64 by 64 bits with both halves folded: the mixing step of wyhash
     /// (<https://github.com/wangyi-fudan/wyhash>). The seed is secret, so that nobody can choose
-    /// words that share a bucket.
+    /// words that share a bucket. By itself the product of numbers of regular distance is too
+    /// regular: a second multiplication, by the golden ratio, of which the highest bits are taken,
+    /// is that of `hash_64` in `include/linux/hash.h`.
     #[inline]
-    pub(crate) fn bucket(&self, seed: &[u64; 2], mask: usize) -> usize {
+    pub(crate) fn bucket(&self, seed: &[u64; 2], shift: u32) -> usize {
+        const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
+
         let a = self.object as u64 ^ seed[0];
         let b = self.offset as u64 ^ seed[1];
         let product = u128::from(a) * u128::from(b);
+        let folded = (product >> 64) as u64 ^ product as u64;
 
-        ((product >> 64) as u64 ^ product as u64) as usize & mask
+        (folded.wrapping_mul(GOLDEN_RATIO) >> (shift & 63)) as usize
     }
 }
 
@@ -282,31 +287,52 @@ mod tests {
     fn bucket_depends_on_the_seed() {
         let same = (0..1024usize)
             .map(|n| id(Kind::Private, 0x1000, n * 4))
-            .filter(|id| id.bucket(&SEED, 1023) == id.bucket(&[1, 2], 1023))
+            .filter(|id| id.bucket(&SEED, 54) == id.bucket(&[1, 2], 54))
             .count();
 
         assert!(same < 32);
     }
 
-    /// Neighbouring words, as in an array of locks, do not crowd.
+    const BUCKETS: usize = 256;
+    const SHIFT: u32 = 64 - BUCKETS.trailing_zeros();
+
+    /// Whether 16 for each bucket do not crowd: by chance no bucket has three times as many, and
+    /// hardly any has none.
+    fn spread(ids: impl Iterator<Item = KeyId>) -> bool {
+        let mut load = [0u8; BUCKETS];
+
+        for id in ids.take(BUCKETS * 16) {
+            let bucket = &mut load[id.bucket(&SEED, SHIFT)];
+            *bucket = bucket.saturating_add(1);
+        }
+        load.iter().all(|&n| n < 48) && load.iter().filter(|&&n| n == 0).count() < 4
+    }
+
+    /// Words at regular distances: packed, in cache lines of their own, one a page.
     #[test]
-    fn words_spread_over_the_buckets() -> Result {
-        const BUCKETS: usize = 256;
-
-        for kind in [Kind::Private, Kind::Mm, Kind::Page] {
+    fn strides_spread_over_the_buckets() {
+        for kind in [Kind::Private, Kind::Mm] {
             for step in [1, 4, 64, 4096] {
-                let mut load = KVec::from_elem(0u32, BUCKETS, GFP_KERNEL)?;
-
-                for n in 0..BUCKETS * 16 {
-                    let bucket =
-                        id(kind, 0xffff_8880_1234_5000, n * step).bucket(&SEED, BUCKETS - 1);
-                    load[bucket] += 1;
-                }
-                // 16 on average; by chance none has three times as many.
-                assert!(load.iter().all(|&n| n < 48));
-                assert!(load.iter().filter(|&&n| n == 0).count() < 8);
+                let ids = (0..).map(|n| id(kind, 0xffff_8880_1234_5000, 0x7f12_3456_0000 + n * step));
+                assert!(spread(ids));
             }
         }
-        Ok(())
+    }
+
+    /// The first word of each page of a ring, by `struct page` and offset; all words of few pages.
+    #[test]
+    fn pages_spread_over_the_buckets() {
+        assert!(spread((0..).map(|n| id(Kind::Page, 0xffff_ea00_0400_0000 + n * 64, 0))));
+        assert!(spread((0..).map(|n| {
+            id(Kind::Page, 0xffff_ea00_0400_0000 + n / 1024 * 64, n % 1024 * 4)
+        })));
+    }
+
+    /// Many processes with a word at one address.
+    #[test]
+    fn processes_spread_over_the_buckets() {
+        assert!(spread((0..).map(|n| {
+            id(Kind::Private, 0xffff_8881_0000_0000 + n * 1536, 0x7ffe_0000_1000)
+        })));
     }
 }

@@ -264,7 +264,9 @@ const SHARED_STEP: usize = 4;
 #[pin_data]
 pub(crate) struct Table {
     seed: [u64; 2],
-    /// A power of two of them.
+    /// What is left of 64 bits by a bucket's number.
+    shift: u32,
+    /// A power of two of them, and not one alone.
     buckets: Pin<KVBox<[Bucket]>>,
     /// How many wait on shared words, or are about to, by their offset in the page.
     shared: KVec<Counter>,
@@ -277,7 +279,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
+    /// `EINVAL` if `buckets` is 1 or not a power of two, `ENOMEM`.
     pub(crate) fn new(buckets: usize) -> Result<Self> {
         const PER_CPU: usize = 256;
         const MEMORY_PER_BUCKET: usize = 1024 * size_of::<Bucket>();
@@ -289,7 +291,7 @@ impl Table {
                 .max(task::possible_cpus().saturating_mul(PER_CPU))
                 .checked_next_power_of_two()
                 .ok_or(ENOMEM)?,
-            count if count.is_power_of_two() => count,
+            count if count.is_power_of_two() && count > 1 => count,
             _ => return Err(EINVAL),
         };
         let mut shared = KVec::with_capacity(PAGE_SIZE / SHARED_STEP, GFP_KERNEL)?;
@@ -299,6 +301,7 @@ impl Table {
         }
         Ok(Self {
             seed: [task::random_u64(), task::random_u64()],
+            shift: u64::BITS.wrapping_sub(count.trailing_zeros()),
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
             shared,
         })
@@ -306,7 +309,7 @@ impl Table {
 
     #[inline]
     fn index_of(&self, id: &KeyId) -> usize {
-        id.bucket(&self.seed, self.buckets.len().wrapping_sub(1))
+        id.bucket(&self.seed, self.shift)
     }
 
     /// The bucket that `id` belongs in.
@@ -647,6 +650,7 @@ mod tests {
         assert!(Table::new(0)?.buckets().is_power_of_two());
         assert_eq!(Table::new(64)?.buckets(), 64);
         assert!(Table::new(65).is_err());
+        assert!(Table::new(1).is_err());
         Ok(())
     }
 
