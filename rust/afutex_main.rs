@@ -31,7 +31,7 @@ module! {
     params: {
         buckets: u64 {
             default: 0,
-            description: "Buckets of the futex table, a power of two above 1 (default: by CPUs and memory)",
+            description: "Buckets of the futex table, a power of two (default: by CPUs and memory)",
         },
         max_user_watches: u64 {
             default: 0,
@@ -52,6 +52,7 @@ struct Afutex {
 
 impl kernel::InPlaceModule for Afutex {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        sys::user_word::UserWord::init();
         pin_init::pin_init_scope(|| {
             let buckets = usize::try_from(module_parameters::buckets.value())?;
             let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;

@@ -19,9 +19,12 @@
 
 #include "helpers.h"
 
-bool afutex_access_ok(unsigned long addr, unsigned long size)
+/* What access_ok() compares with; on some machines only known when they run. */
+unsigned long afutex_user_end __ro_after_init;
+
+void __init afutex_find_user_end(void)
 {
-	return access_ok((void __user *)addr, size);
+	afutex_user_end = TASK_SIZE_MAX;
 }
 
 int afutex_get_words(u64 *to, unsigned long from, unsigned int nr)
@@ -31,7 +34,13 @@ int afutex_get_words(u64 *to, unsigned long from, unsigned int nr)
 
 	if (!user_read_access_begin(words, nr * sizeof(*words)))
 		return -EFAULT;
-	for (i = 0; i < nr; i++)
+	for (i = 0; i + 4 <= nr; i += 4) {
+		unsafe_get_user(to[i], &words[i], fault);
+		unsafe_get_user(to[i + 1], &words[i + 1], fault);
+		unsafe_get_user(to[i + 2], &words[i + 2], fault);
+		unsafe_get_user(to[i + 3], &words[i + 3], fault);
+	}
+	for (; i < nr; i++)
 		unsafe_get_user(to[i], &words[i], fault);
 	user_read_access_end();
 	return 0;
@@ -52,7 +61,13 @@ int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr)
 
 	if (!user_write_access_begin(words, nr * sizeof(*words)))
 		return -EFAULT;
-	for (i = 0; i < nr; i++)
+	for (i = 0; i + 4 <= nr; i += 4) {
+		unsafe_put_user(from[i], &words[i], fault);
+		unsafe_put_user(from[i + 1], &words[i + 1], fault);
+		unsafe_put_user(from[i + 2], &words[i + 2], fault);
+		unsafe_put_user(from[i + 3], &words[i + 3], fault);
+	}
+	for (; i < nr; i++)
 		unsafe_put_user(from[i], &words[i], fault);
 	user_write_access_end();
 	return 0;

@@ -18,7 +18,8 @@ struct user_struct;
 struct wait_queue_head;
 
 /* User memory. */
-bool afutex_access_ok(unsigned long addr, unsigned long size);
+extern unsigned long afutex_user_end;
+void afutex_find_user_end(void);
 int afutex_get_words(u64 *to, unsigned long from, unsigned int nr);
 int afutex_put_word(unsigned long to, u64 from);
 int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr);

@@ -15,11 +15,12 @@ use super::waitv::{
     self,
     Waiter, //
 };
-use super::watch::word;
-use super::{
-    wake,
-    Futexes, //
+use super::wake::{
+    self,
+    Waker, //
 };
+use super::watch::word;
+use super::Futexes;
 use crate::sys::bindings::{
     self,
     afutex_requeue,
@@ -173,12 +174,14 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     };
     let mut few = [const { NONE }; FEW];
     let mut done = 0;
+    // One for all of them: the caller's stores come before the call.
+    let waker = Waker::new(futexes)?;
     while done < nr && !task::fatal_signal_pending() {
         let words = &mut few[..FEW.min(nr - done)];
 
         user_mem::read_slice(addr, words)?;
         for word in words.iter_mut() {
-            word.result = match wake_word(futexes, word) {
+            word.result = match wake_word(&waker, word) {
                 Ok(woken) => i32::try_from(woken).unwrap_or(i32::MAX),
                 Err(err) => err.to_errno(),
             };
@@ -191,8 +194,8 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
 }
 
 #[inline]
-fn wake_word(futexes: &Futexes, args: &afutex_wakev_word) -> Result<u32> {
+fn wake_word(waker: &Waker<'_>, args: &afutex_wakev_word) -> Result<u32> {
     let (word, scope) = word(args.uaddr, args.flags)?;
 
-    wake::wake(futexes, word, scope, args.count, args.mask)
+    waker.wake(word, scope, args.count, args.mask)
 }

@@ -62,6 +62,25 @@ impl Kind {
     }
 }
 
+/// The identity of the memory of the current task.
+#[derive(Clone, Copy)]
+pub(crate) struct CurrentMm(usize);
+
+impl CurrentMm {
+    /// That of the current task.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it has none.
+    #[inline]
+    pub(crate) fn get() -> Result<Self> {
+        let current = current!();
+        let mm: &Mm = current.mm().ok_or(EFAULT)?;
+
+        Ok(Self(mm.as_raw().addr()))
+    }
+}
+
 /// The identity of a futex word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyId {
@@ -80,13 +99,10 @@ impl KeyId {
         }
     }
 
-    /// Whom a private `word` belongs to for a waker in the current task.
-    ///
-    /// # Errors
-    ///
-    /// `EFAULT` in a task without memory.
-    pub(crate) fn private(word: UserWord) -> Result<Self> {
-        Self::in_current_mm(Kind::Private, word)
+    /// Whom a private `word` belongs to in the memory of `mm`.
+    #[inline]
+    pub(crate) fn private(mm: CurrentMm, word: UserWord) -> Self {
+        Self::new(Kind::Private, mm.0, word.addr())
     }
 
     /// Whom `word` belongs to for a waker in the current task.
@@ -98,7 +114,7 @@ impl KeyId {
     /// `EFAULT` if a shared word is not mapped readable. A private one is not looked at.
     pub(crate) fn with<R>(word: UserWord, scope: Scope, f: impl FnOnce(&Self) -> R) -> Result<R> {
         match scope {
-            Scope::Private => Ok(f(&Self::private(word)?)),
+            Scope::Private => Ok(f(&Self::private(CurrentMm::get()?, word))),
             Scope::Shared => {
                 let page = PageRef::lookup(word.addr())?;
                 Ok(f(&Self::in_page_or_mm(page.backing(), page.id(), word)?))
@@ -106,16 +122,9 @@ impl KeyId {
         }
     }
 
-    fn in_current_mm(kind: Kind, word: UserWord) -> Result<Self> {
-        let current = current!();
-        let mm: &Mm = current.mm().ok_or(EFAULT)?;
-
-        Ok(Self::new(kind, mm.as_raw().addr(), word.addr()))
-    }
-
     fn in_page_or_mm(backing: Backing, page: usize, word: UserWord) -> Result<Self> {
         match backing {
-            Backing::Anonymous => Self::in_current_mm(Kind::Mm, word),
+            Backing::Anonymous => Ok(Self::new(Kind::Mm, CurrentMm::get()?.0, word.addr())),
             Backing::Object => Ok(Self::new(Kind::Page, page, word.addr() % PAGE_SIZE)),
         }
     }

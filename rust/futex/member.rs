@@ -7,9 +7,16 @@ use super::entry::{
     Seat,
     Target, //
 };
-use super::key::Key;
+use super::key::{
+    Key,
+    Kind, //
+};
 use super::owed::Owed;
 use super::set::Set;
+use super::table::{
+    rotate,
+    Ticket, //
+};
 use super::wait::{
     fault_in,
     Refusal, //
@@ -32,10 +39,6 @@ use kernel::list::{
     TryNewListArc, //
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
 use kernel::sync::{
     Arc,
     ArcBorrow,
@@ -60,6 +63,8 @@ struct State {
     owed: Owed,
     /// Somebody is about to queue the member.
     arming: bool,
+    /// It stays armed when it is woken.
+    persistent: bool,
     /// The word held another value when the member was to be armed.
     changed: bool,
     /// It is no longer in the set.
@@ -83,8 +88,6 @@ pub(crate) struct Member {
     pub(super) set: Arc<Pollable<Set>>,
     #[pin]
     entry: Entry,
-    /// Changed only while the member is not queued.
-    persistent: Atomic<bool>,
     state: LockedBy<State, Ready>,
 }
 
@@ -116,8 +119,9 @@ pub(super) struct Arming<'a>(&'a Arc<Member>);
 
 impl Arming<'_> {
     /// Takes the member off the table and changes what it waits for. What it has to tell stays;
-    /// what it owes is passed on, since it may be for another word.
-    pub(super) fn change(&self, request: &Request, cookie: u64) {
+    /// what it owes is passed on, since it may be for another word. Returns the seat that it had,
+    /// if it had one.
+    pub(super) fn change(&self, request: &Request, cookie: u64) -> Option<Seat> {
         let member = self.0;
         let queued = member.set.futexes.table.dequeue(&member.entry);
         let mut ready = member.set.ready.lock();
@@ -126,24 +130,23 @@ impl Arming<'_> {
 
         state.cookie = cookie;
         state.uaddr = request.word.addr();
-        member
-            .persistent
-            .store(request.has(bindings::AFUTEX_PERSISTENT), Relaxed);
+        state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
         let owed = core::mem::take(&mut state.owed);
         drop(ready);
 
-        if let Some(seat) = queued.or(parked) {
-            owed.pass_on(&seat, &member.set.futexes);
-        }
+        let seat = queued.or(parked)?;
+        owed.pass_on(&seat, &member.set.futexes);
+        Some(seat)
     }
 
-    /// Queues the entry for `request`.
+    /// Queues the entry for `request`. `seat` is what the member had before, if it had one: it is
+    /// used again if it is of the same word.
     ///
     /// # Errors
     ///
     /// `EAGAIN` if the word holds another value, `ENOENT` if the member was removed meanwhile;
     /// those of reading the word and of [`Key::for_waiter`].
-    pub(super) fn arm(self, request: &Request) -> Result {
+    pub(super) fn arm(self, request: &Request, seat: Option<Seat>) -> Result {
         let member = self.0;
         // Spares the pin if the word differs already. And a word that cannot be read cannot be
         // waited for.
@@ -152,36 +155,44 @@ impl Arming<'_> {
             return Member::changed(member, request);
         }
 
-        loop {
-            let seat = Seat::new(
+        let mut seat = match seat {
+            Some(seat) if seat.key.is_of(request.word, request.scope) => Seat {
+                mask: request.mask,
+                ..seat
+            },
+            _ => Seat::new(
                 Key::for_waiter(request.word, request.scope)?,
                 Target::Member(member.clone()),
                 request.mask,
-            );
-            let admit = || {
-                let ready = member.set.ready.lock();
-                let gone = member.state.access(&ready).gone;
-                drop(ready);
+            ),
+        };
+        let admit = || {
+            let ready = member.set.ready.lock();
+            let gone = member.state.access(&ready).gone;
+            drop(ready);
 
-                if gone {
-                    return Err(Refusal::Gone);
-                }
-                request.admit()
-            };
-
-            match member
+            if gone {
+                return Err(Refusal::Gone);
+            }
+            request.admit()
+        };
+        while let Err((refusal, refused)) =
+            member
                 .set
                 .futexes
                 .table
                 .enqueue(Member::entry(member), seat, admit)
-            {
-                Ok(()) => return Ok(()),
-                Err((Refusal::Differs, _)) => return Member::changed(member, request),
-                Err((Refusal::Absent, _)) => fault_in(request.word)?,
-                Err((Refusal::Gone, _)) => return Err(ENOENT),
-                Err((Refusal::Busy, _)) => return Err(EBUSY),
+        {
+            match refusal {
+                Refusal::Differs => return Member::changed(member, request),
+                Refusal::Absent => fault_in(request.word)?,
+                Refusal::Gone => return Err(ENOENT),
+                Refusal::Busy => return Err(EBUSY),
             }
+            seat = refused;
+            seat.key = Key::for_waiter(request.word, request.scope)?;
         }
+        Ok(())
     }
 }
 
@@ -220,7 +231,6 @@ impl Member {
                 tracker <- AtomicTracker::new(),
                 set: set.into(),
                 entry <- Entry::new(),
-                persistent: Atomic::new(request.has(bindings::AFUTEX_PERSISTENT)),
                 state: LockedBy::new(
                     lock,
                     State {
@@ -229,6 +239,7 @@ impl Member {
                         count: 0,
                         owed: Owed::default(),
                         arming: false,
+                        persistent: request.has(bindings::AFUTEX_PERSISTENT),
                         changed: false,
                         gone: false,
                     },
@@ -254,40 +265,36 @@ impl Member {
         }
     }
 
-    /// Whether it stays armed when it is woken. Does not change while it is queued.
-    pub(super) fn is_persistent(&self) -> bool {
-        self.persistent.load(Relaxed)
-    }
-
-    /// Counts a wake of a persistent member. Tells whether anybody is to be told. Under the
+    /// Counts a wake of the member of `set` whose seat is at the cursor, and goes on. Under the
     /// bucket's lock.
-    pub(super) fn count(this: &Arc<Self>, mask: u32) -> bool {
-        let mut ready = this.set.ready.lock();
-
-        Self::add(this, &mut ready, mask);
-        drop(ready);
-        this.set.has_listeners()
-    }
-
-    /// Counts a wake of the member whose seat is at the cursor, parks the seat, and goes on. Under
-    /// the bucket's lock.
-    pub(super) fn park<'a>(
-        this: &Arc<Self>,
+    ///
+    /// Returns also whether the seat left the table.
+    #[inline]
+    pub(super) fn hit<'a>(
+        set: &Pollable<Set>,
         cursor: Cursor<'a, Seat>,
         mask: u32,
-    ) -> Option<Cursor<'a, Seat>> {
-        let mut ready = this.set.ready.lock();
-
-        Self::add(this, &mut ready, mask);
-        cursor.park(&mut *ready)
-    }
-
-    fn add(this: &Arc<Self>, ready: &mut Ready, mask: u32) {
-        let state = this.state.access_mut(ready);
+        ticket: &mut Ticket,
+    ) -> (Option<Cursor<'a, Seat>>, bool) {
+        let Target::Member(member) = &cursor.item().target else {
+            return (cursor.next(), false);
+        };
+        let mut ready = set.ready.lock();
+        let state = member.state.access_mut(&mut ready);
+        let persistent = state.persistent;
+        let is_listed = state.count != 0 || state.changed;
 
         state.count = state.count.saturating_add(1);
         state.owed = state.owed.and(Owed::one(mask));
-        Self::list(this, ready);
+        if !is_listed {
+            Self::list(member, &mut ready);
+        }
+        if persistent {
+            drop(ready);
+            (rotate(cursor, ticket), false)
+        } else {
+            (cursor.park(&mut *ready), true)
+        }
     }
 
     /// Whether there are wakes that were not told. Under the bucket's lock.
@@ -364,7 +371,10 @@ impl Member {
     pub(super) fn tell(ready: &mut Ready) -> Option<Told> {
         // From here on it can be listed again.
         let member = ready.list.pop_front()?.into_arc();
-        let seat = member.entry.unpark(ready);
+        // The seat stays parked, to be used again, unless it holds a page.
+        let seat = member
+            .entry
+            .unpark_if(ready, |seat| seat.key.id().kind() == Kind::Page);
         let state = member.state.access_mut(ready);
         let mut event = afutex_event {
             cookie: state.cookie,

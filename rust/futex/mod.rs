@@ -64,7 +64,7 @@ impl Futexes {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `buckets` is 1 or not a power of two; `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
+    /// `EINVAL` if `buckets` is not a power of two; `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
     pub(crate) fn new(buckets: usize, max_user_watches: usize) -> Result<impl PinInit<Self>> {
         let table = Table::new(buckets)?;
         let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;

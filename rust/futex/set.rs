@@ -170,7 +170,7 @@ impl Set {
                     .inspect_err(|_| this.quota.uncharge(1))?;
 
                 item.id = id;
-                arming.arm(&request).inspect_err(|_| {
+                arming.arm(&request, None).inspect_err(|_| {
                     // It may have been removed already, by somebody who guessed its number, and
                     // that number given again.
                     let _ = this.discard(id, Some(&member));
@@ -181,8 +181,8 @@ impl Set {
                 let member = this.members.lock().get(item.id)?;
 
                 let arming = Member::begin(&member)?;
-                arming.change(&request, item.watch.cookie);
-                arming.arm(&request)
+                let seat = arming.change(&request, item.watch.cookie);
+                arming.arm(&request, seat)
             }
             bindings::AFUTEX_CTL_DEL => {
                 if item.watch.as_bytes().iter().any(|&byte| byte != 0) {

@@ -179,9 +179,7 @@ impl Chain {
             if !batch.has_room() {
                 return true;
             }
-            let (woken, next) = hit(cursor, mask, this.ticket);
-            batch.add(woken);
-            at = next;
+            at = hit(cursor, mask, this.ticket, batch);
             left = left.wrapping_sub(1);
         }
         false
@@ -193,39 +191,47 @@ fn hit<'a>(
     cursor: Cursor<'a, Seat>,
     mask: u32,
     ticket: &mut Ticket,
-) -> (Woken, Option<Cursor<'a, Seat>>) {
+    batch: &mut Batch<'_>,
+) -> Option<Cursor<'a, Seat>> {
     match &cursor.item().target {
-        // Those that stay go to the end.
+        // Those that stay go to the end. Those that are woken once are parked: from then on their
+        // owner may drop the seat, and it is the batch that keeps whose lock is held.
         Target::Watch(watch) if watch.is_persistent() => {
-            let target = Watch::count(watch, mask).then(|| Target::Watch(watch.clone()));
-            (Woken::Stays(target), rotate(cursor, ticket))
+            if Watch::count(watch, mask) {
+                batch.push(Woken::Watch(watch.clone()));
+            }
+            batch.count(false);
+            rotate(cursor, ticket)
         }
-        Target::Member(member) if member.is_persistent() => {
-            let target = Member::count(member, mask).then(|| Target::Member(member.clone()));
-            (Woken::Stays(target), rotate(cursor, ticket))
-        }
-        // Those that are woken once are parked. From then on their owner may drop the seat.
         Target::Watch(watch) => {
             let watch = watch.clone();
             let next = watch.park(cursor, mask);
-            (Woken::Parked(Target::Watch(watch)), next)
+            batch.push(Woken::Watch(watch));
+            batch.count(true);
+            next
         }
         Target::Member(member) => {
-            let member = member.clone();
-            let next = Member::park(&member, cursor, mask);
-            (Woken::Parked(Target::Member(member)), next)
+            batch.push_set(&member.set);
+            let Some(set) = batch.last_set() else {
+                return None;
+            };
+            let (next, left) = Member::hit(set, cursor, mask, ticket);
+            batch.count(left);
+            next
         }
         // Whoever sees that the seat is gone may use the entry again, or end it.
         Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
             let (seat, next) = cursor.remove();
-            (Woken::Left(seat), next)
+            batch.push(Woken::Seat(seat));
+            batch.count(true);
+            next
         }
     }
 }
 
 /// Sends an entry that was woken to the end of the queue, and goes on.
 #[inline]
-fn rotate<'a>(cursor: Cursor<'a, Seat>, ticket: &mut Ticket) -> Option<Cursor<'a, Seat>> {
+pub(super) fn rotate<'a>(cursor: Cursor<'a, Seat>, ticket: &mut Ticket) -> Option<Cursor<'a, Seat>> {
     cursor.rotate(|seat| seat.ticket = ticket.take())
 }
 
@@ -266,7 +272,7 @@ pub(crate) struct Table {
     seed: [u64; 2],
     /// What is left of 64 bits by a bucket's number.
     shift: u32,
-    /// A power of two of them, and not one alone.
+    /// A power of two of them.
     buckets: Pin<KVBox<[Bucket]>>,
     /// How many wait on shared words, or are about to, by their offset in the page.
     shared: KVec<Counter>,
@@ -279,7 +285,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `buckets` is 1 or not a power of two, `ENOMEM`.
+    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
     pub(crate) fn new(buckets: usize) -> Result<Self> {
         const PER_CPU: usize = 256;
         const MEMORY_PER_BUCKET: usize = 1024 * size_of::<Bucket>();
@@ -291,7 +297,7 @@ impl Table {
                 .max(task::possible_cpus().saturating_mul(PER_CPU))
                 .checked_next_power_of_two()
                 .ok_or(ENOMEM)?,
-            count if count.is_power_of_two() && count > 1 => count,
+            count if count.is_power_of_two() => count,
             _ => return Err(EINVAL),
         };
         let mut shared = KVec::with_capacity(PAGE_SIZE / SHARED_STEP, GFP_KERNEL)?;
@@ -301,7 +307,7 @@ impl Table {
         }
         Ok(Self {
             seed: [task::random_u64(), task::random_u64()],
-            shift: u64::BITS.wrapping_sub(count.trailing_zeros()),
+            shift: u64::BITS.wrapping_sub(count.trailing_zeros().max(1)),
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
             shared,
         })
@@ -309,7 +315,8 @@ impl Table {
 
     #[inline]
     fn index_of(&self, id: &KeyId) -> usize {
-        id.bucket(&self.seed, self.shift)
+        // The mask is for a single one, of which 64 bits would be left.
+        id.bucket(&self.seed, self.shift) & self.buckets.len().wrapping_sub(1)
     }
 
     /// The bucket that `id` belongs in.
@@ -328,9 +335,11 @@ impl Table {
     }
 
     /// Whether nobody waits on the shared `word`, as far as may be known without a look at its page.
+    ///
+    /// A full barrier was passed before.
     #[inline]
     pub(super) fn is_unshared(&self, word: UserWord) -> bool {
-        self.shared_at(word.addr()).is_zero()
+        self.shared_at(word.addr()).is_zero_after_fence()
     }
 
     /// Counts somebody who is about to wait on `id`, or to be moved there, before any lock is taken.
@@ -468,6 +477,17 @@ impl Table {
         self.wake_up_to(bucket, id, None, count, mask)
     }
 
+    /// As `wake`, where a full barrier was passed before.
+    #[inline]
+    pub(super) fn wake_after_fence(&self, id: &KeyId, count: u32, mask: u32) -> u32 {
+        let bucket = self.bucket_of(id);
+
+        if bucket.waiters.is_zero_after_fence() {
+            return 0;
+        }
+        self.wake_up_to(bucket, id, None, count, mask)
+    }
+
     /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
     pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
         self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
@@ -520,11 +540,18 @@ impl Table {
                     self.leave(&id, bucket, 1);
                     watch.notify_readable();
                 }
-                _ => {
-                    let (woken, _) = hit(cursor, mask, chain.ticket);
+                Target::Member(member) => {
+                    let set = member.set.clone();
+                    let (_, left) = Member::hit(&set, cursor, mask, chain.ticket);
                     drop(guard);
-                    self.leave(&id, bucket, woken.has_left().into());
-                    woken.notify();
+                    self.leave(&id, bucket, left.into());
+                    set.notify_readable();
+                }
+                Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
+                    let (seat, _) = cursor.remove();
+                    drop(guard);
+                    self.leave(&id, bucket, 1);
+                    seat.target.notify();
                 }
             }
             return 1;
@@ -649,8 +676,8 @@ mod tests {
     fn buckets_are_a_power_of_two() -> Result {
         assert!(Table::new(0)?.buckets().is_power_of_two());
         assert_eq!(Table::new(64)?.buckets(), 64);
+        assert_eq!(Table::new(1)?.buckets(), 1);
         assert!(Table::new(65).is_err());
-        assert!(Table::new(1).is_err());
         Ok(())
     }
 

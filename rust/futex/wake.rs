@@ -2,22 +2,27 @@
 
 //! `FUTEX_WAKE`, `FUTEX_WAKE_BITSET` and `FUTEX_WAKE_OP`.
 
-use super::entry::{
-    Seat,
-    Target, //
-};
+use super::entry::Seat;
 use super::key::{
+    CurrentMm,
     KeyId,
     Scope, //
 };
+use super::set::Set;
+use super::table::Table;
+use super::watch::Watch;
 use super::Futexes;
 use crate::sys::bindings;
+use crate::sys::pseudo_file::Pollable;
 use crate::sys::task;
 use crate::sys::user_word::{
     AtomicOp,
     UserWord, //
 };
 use kernel::prelude::*;
+use kernel::sync::atomic::Full;
+use kernel::sync::barrier::smp_mb;
+use kernel::sync::Arc;
 
 /// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
 pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
@@ -25,32 +30,28 @@ pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
 /// How many entries are woken in one go: bounds the time a lock is held, and the stack.
 pub(super) const CAPACITY: usize = 16;
 
-/// Somebody who was woken and has not been told yet.
+/// How many are woken under one hold of a lock at most, though nobody need be told of them.
+const BURST: u32 = 64;
+
+/// Somebody who is to be told of a wake.
 ///
 /// Dropped after the lock, with all that is in it.
 pub(super) enum Woken {
-    /// A watch that stays in the table, if anybody listens to it.
-    Stays(Option<Target>),
-    /// A watch that left the table, and keeps its seat.
-    Parked(Target),
     /// Whoever had this seat.
-    Left(Seat),
+    Seat(Seat),
+    /// A watch, which keeps its seat.
+    Watch(Arc<Pollable<Watch>>),
+    /// A set, whose members keep theirs.
+    Set(Arc<Pollable<Set>>),
 }
 
 impl Woken {
-    /// Whether the table has one less.
-    #[inline]
-    pub(super) fn has_left(&self) -> bool {
-        !matches!(self, Woken::Stays(_))
-    }
-
     /// Tells him. No lock may be held.
-    #[inline]
     pub(super) fn notify(&self) {
         match self {
-            Woken::Stays(None) => (),
-            Woken::Stays(Some(target)) | Woken::Parked(target) => target.notify(),
-            Woken::Left(seat) => seat.target.notify(),
+            Woken::Seat(seat) => seat.target.notify(),
+            Woken::Watch(watch) => watch.notify_readable(),
+            Woken::Set(set) => set.notify_readable(),
         }
     }
 }
@@ -83,11 +84,10 @@ impl<'a> Batch<'a> {
     /// Whether there is room for one more.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.len < CAPACITY
-            || self
-                .many
-                .as_ref()
-                .is_some_and(|many| many.len() < many.capacity())
+        match &self.many {
+            None => self.len < CAPACITY && self.woken < BURST,
+            Some(many) => self.len < CAPACITY || many.len() < many.capacity(),
+        }
     }
 
     /// How many there is room for in all.
@@ -95,7 +95,7 @@ impl<'a> Batch<'a> {
         CAPACITY.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
     }
 
-    /// Makes room for `count`. May sleep.
+    /// Makes room for `count`, all to be woken under one hold of the lock. May sleep.
     ///
     /// # Errors
     ///
@@ -117,14 +117,16 @@ impl<'a> Batch<'a> {
         self.left
     }
 
-    /// Adds one. There must be room.
+    /// Counts one who was woken and has left the table or not.
     #[inline]
-    pub(super) fn add(&mut self, woken: Woken) {
+    pub(super) fn count(&mut self, left: bool) {
         self.woken = self.woken.wrapping_add(1);
-        self.left = self.left.wrapping_add(woken.has_left().into());
-        if matches!(woken, Woken::Stays(None)) {
-            return;
-        }
+        self.left = self.left.wrapping_add(left.into());
+    }
+
+    /// Adds somebody to be told. There must be room.
+    #[inline]
+    pub(super) fn push(&mut self, woken: Woken) {
         match (self.few.get_mut(self.len), &mut self.many) {
             (Some(slot), _) => {
                 *slot = Some(woken);
@@ -132,6 +134,30 @@ impl<'a> Batch<'a> {
             }
             (None, Some(many)) => drop(many.push_within_capacity(woken)),
             (None, None) => (),
+        }
+    }
+
+    fn last(&self) -> Option<&Woken> {
+        match &self.many {
+            Some(many) if !many.is_empty() => many.last(),
+            _ => self.few.get(self.len.wrapping_sub(1))?.as_ref(),
+        }
+    }
+
+    /// Adds a set, to be told once of all its members that are woken one after the other.
+    #[inline]
+    pub(super) fn push_set(&mut self, set: &Arc<Pollable<Set>>) {
+        if !matches!(self.last(), Some(Woken::Set(last)) if Arc::ptr_eq(last, set)) {
+            self.push(Woken::Set(set.clone()));
+        }
+    }
+
+    /// The set that was added last, if a set was.
+    #[inline]
+    pub(super) fn last_set(&self) -> Option<&Pollable<Set>> {
+        match self.last() {
+            Some(Woken::Set(set)) => Some(set),
+            _ => None,
         }
     }
 
@@ -167,15 +193,64 @@ pub(crate) fn wake(
     count: u32,
     mask: u32,
 ) -> Result<u32> {
-    if mask == 0 {
-        return Err(EINVAL);
-    }
-    let table = &futexes.table;
-
     match scope {
-        Scope::Private => Ok(table.wake(&KeyId::private(word)?, count, mask)),
-        Scope::Shared if table.is_unshared(word) => Ok(0),
-        Scope::Shared => KeyId::with(word, scope, |id| table.wake(id, count, mask)),
+        // The barrier comes with the look at the bucket.
+        Scope::Private if mask != 0 => Ok(futexes.table.wake(
+            &KeyId::private(CurrentMm::get()?, word),
+            count,
+            mask,
+        )),
+        _ => Waker::new(futexes)?.wake(word, scope, count, mask),
+    }
+}
+
+/// Somebody who wakes one word or many.
+///
+/// What he stored before he became one is seen by those whom he does not wake.
+pub(crate) struct Waker<'a> {
+    table: &'a Table,
+    mm: CurrentMm,
+}
+
+impl<'a> Waker<'a> {
+    /// Makes the current task one. A full barrier.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` for a task without memory.
+    pub(crate) fn new(futexes: &'a Futexes) -> Result<Self> {
+        let mm = CurrentMm::get()?;
+
+        smp_mb(Full);
+        Ok(Self {
+            table: &futexes.table,
+            mm,
+        })
+    }
+
+    /// As [`wake`].
+    #[inline]
+    pub(crate) fn wake(
+        &self,
+        word: UserWord,
+        scope: Scope,
+        count: u32,
+        mask: u32,
+    ) -> Result<u32> {
+        if mask == 0 {
+            return Err(EINVAL);
+        }
+        match scope {
+            Scope::Private => Ok(self.table.wake_after_fence(
+                &KeyId::private(self.mm, word),
+                count,
+                mask,
+            )),
+            Scope::Shared if self.table.is_unshared(word) => Ok(0),
+            Scope::Shared => KeyId::with(word, scope, |id| {
+                self.table.wake_after_fence(id, count, mask)
+            }),
+        }
     }
 }
 

@@ -95,6 +95,7 @@ pub(crate) const WORD_FLAGS: u32 = bindings::FUTEX2_SIZE_MASK | bindings::FUTEX2
 ///
 /// `EINVAL` for a flag not in [`WORD_FLAGS`] or a misaligned address, `EFAULT` for one that is not
 /// in user space.
+#[inline]
 pub(crate) fn word(addr: u64, flags: u32) -> Result<(UserWord, Scope)> {
     if flags & !WORD_FLAGS != 0 {
         return Err(EINVAL);
@@ -106,7 +107,7 @@ pub(crate) fn word(addr: u64, flags: u32) -> Result<(UserWord, Scope)> {
     };
 
     Ok((
-        UserWord::sized(addr, 1 << (flags & bindings::FUTEX2_SIZE_MASK))?,
+        UserWord::sized(addr, flags & bindings::FUTEX2_SIZE_MASK)?,
         scope,
     ))
 }

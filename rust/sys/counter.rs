@@ -39,6 +39,12 @@ impl Counter {
         unsafe { bindings::afutex_is_zero(core::ptr::from_ref(&self.0).cast()) }
     }
 
+    /// As `is_zero`, where a full barrier was passed before.
+    #[inline]
+    pub(crate) fn is_zero_after_fence(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
     /// The count, for statistics.
     pub(crate) fn get(&self) -> i32 {
         self.0.load(Relaxed)

@@ -34,27 +34,42 @@ impl UserWord {
     /// # Errors
     ///
     /// `EINVAL` if it is misaligned, `EFAULT` if it is not in user space.
+    #[inline]
     pub(crate) fn new(addr: u64) -> Result<Self> {
-        Self::sized(addr, 4)
+        Self::sized(addr, 2)
     }
 
-    /// Checks the address of a word of `size` bytes, which must be 1, 2, 4 or 8.
+    /// Checks the address of a word of 1, 2, 4 or 8 bytes, of which `log2` is the logarithm; only
+    /// its two lowest bits are looked at.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`], and `EINVAL` for another size.
-    pub(crate) fn sized(addr: u64, size: u8) -> Result<Self> {
+    /// As [`Self::new`].
+    #[inline]
+    pub(crate) fn sized(addr: u64, log2: u32) -> Result<Self> {
         let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+        let size = 1usize << (log2 & 3);
 
-        if !matches!(size, 1 | 2 | 4 | 8) || addr & usize::from(size).wrapping_sub(1) != 0 {
+        if addr & size.wrapping_sub(1) != 0 {
             return Err(EINVAL);
         }
-        // SAFETY: A comparison.
-        if !unsafe { bindings::afutex_access_ok(addr, usize::from(size)) } {
+        // SAFETY: Nobody writes to it any more once `init` has run, before anybody can get here.
+        // An aligned word that begins before the end ends before it.
+        if addr >= unsafe { bindings::afutex_user_end } {
             return Err(EFAULT);
         }
         // INVARIANT: Just checked.
-        Ok(Self { addr, size })
+        Ok(Self {
+            addr,
+            size: size as u8,
+        })
+    }
+
+    /// Finds out where user space ends. To be called as the module is loaded, before anything else
+    /// of this.
+    pub(crate) fn init() {
+        // SAFETY: The module is being loaded.
+        unsafe { bindings::afutex_find_user_end() };
     }
 
     /// The address.
