@@ -30,18 +30,16 @@ void __init afutex_find_user_end(void)
 int afutex_get_words(u64 *to, unsigned long from, unsigned int nr)
 {
 	u64 __user *words = (u64 __user *)from;
-	unsigned int i;
 
 	if (!user_read_access_begin(words, nr * sizeof(*words)))
 		return -EFAULT;
-	for (i = 0; i + 4 <= nr; i += 4) {
-		unsafe_get_user(to[i], &words[i], fault);
-		unsafe_get_user(to[i + 1], &words[i + 1], fault);
-		unsafe_get_user(to[i + 2], &words[i + 2], fault);
-		unsafe_get_user(to[i + 3], &words[i + 3], fault);
+	for (; nr >= 3; nr -= 3, to += 3, words += 3) {
+		unsafe_get_user(to[0], &words[0], fault);
+		unsafe_get_user(to[1], &words[1], fault);
+		unsafe_get_user(to[2], &words[2], fault);
 	}
-	for (; i < nr; i++)
-		unsafe_get_user(to[i], &words[i], fault);
+	for (; nr; nr--, to++, words++)
+		unsafe_get_user(to[0], &words[0], fault);
 	user_read_access_end();
 	return 0;
 fault:
@@ -57,18 +55,15 @@ int afutex_put_word(unsigned long to, u64 from)
 int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr)
 {
 	u64 __user *words = (u64 __user *)to;
-	unsigned int i;
 
 	if (!user_write_access_begin(words, nr * sizeof(*words)))
 		return -EFAULT;
-	for (i = 0; i + 4 <= nr; i += 4) {
-		unsafe_put_user(from[i], &words[i], fault);
-		unsafe_put_user(from[i + 1], &words[i + 1], fault);
-		unsafe_put_user(from[i + 2], &words[i + 2], fault);
-		unsafe_put_user(from[i + 3], &words[i + 3], fault);
+	for (; nr >= 2; nr -= 2, from += 2, words += 2) {
+		unsafe_put_user(from[0], &words[0], fault);
+		unsafe_put_user(from[1], &words[1], fault);
 	}
-	for (; i < nr; i++)
-		unsafe_put_user(from[i], &words[i], fault);
+	if (nr)
+		unsafe_put_user(from[0], &words[0], fault);
 	user_write_access_end();
 	return 0;
 fault:
@@ -203,27 +198,52 @@ void afutex_put_page(struct page *page)
 	put_page(page);
 }
 
-bool afutex_page_is_anon(struct page *page)
-{
-	return folio_test_anon(page_folio(page));
-}
-
 /*
  * huge_zero_folio is not exported, so it is known by its shape: it has no
  * mapping and the order of a PMD. No page of a file is like that while it is
  * mapped.
  */
-bool afutex_page_is_zero(struct page *page)
+static bool page_is_zero(struct page *page, struct folio *folio)
 {
-	struct folio *folio = page_folio(page);
-
 	if (is_zero_page(page))
 		return true;
 
 	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
-	       folio_order(folio) == PMD_SHIFT - PAGE_SHIFT &&
-	       !READ_ONCE(folio->mapping) && !folio_test_swapcache(folio) &&
+	       folio_order(folio) == PMD_SHIFT - PAGE_SHIFT && !folio_test_swapcache(folio) &&
 	       !folio_test_hugetlb(folio);
+}
+
+bool afutex_page_is_anon(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return folio_test_anon(folio) || unlikely(!folio->mapping && page_is_zero(page, folio));
+}
+
+/* The page at an address, and whether it is anonymous: 1, 0, or a negative errno. */
+int afutex_get_page(unsigned long addr, struct page **page)
+{
+	int ret = get_user_pages_fast(addr & PAGE_MASK, 1, 0, page);
+
+	if (ret != 1)
+		return ret < 0 ? ret : -EFAULT;
+	return afutex_page_is_anon(*page);
+}
+
+/* Whether a page that is no anonymous one is still where its file has it. */
+bool afutex_page_is_attached(struct page *page)
+{
+	return READ_ONCE(page_folio(page)->mapping);
+}
+
+bool afutex_mm_moment(struct mm_struct *mm, unsigned int *seq)
+{
+	return mmap_lock_speculate_try_begin(mm, seq);
+}
+
+bool afutex_mm_changed(struct mm_struct *mm, unsigned int seq)
+{
+	return mmap_lock_speculate_retry(mm, seq);
 }
 
 unsigned long afutex_page_folio_pages(struct page *page)

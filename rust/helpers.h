@@ -13,6 +13,7 @@ struct fasync_struct;
 struct file;
 struct fs_context;
 struct kiocb;
+struct mm_struct;
 struct page;
 struct user_struct;
 struct wait_queue_head;
@@ -37,8 +38,11 @@ s64 afutex_monotonic_to_host(s64 time);
 
 /* Pages. */
 void afutex_put_page(struct page *page);
+int afutex_get_page(unsigned long addr, struct page **page);
 bool afutex_page_is_anon(struct page *page);
-bool afutex_page_is_zero(struct page *page);
+bool afutex_page_is_attached(struct page *page);
+bool afutex_mm_moment(struct mm_struct *mm, unsigned int *seq);
+bool afutex_mm_changed(struct mm_struct *mm, unsigned int seq);
 unsigned long afutex_page_folio_pages(struct page *page);
 bool afutex_page_crowded(struct page *page);
 

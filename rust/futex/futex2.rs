@@ -165,21 +165,13 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
 
     // A few at a time, so that reading costs little and nothing is allocated.
     const FEW: usize = 16;
-    const NONE: afutex_wakev_word = afutex_wakev_word {
-        uaddr: 0,
-        mask: 0,
-        flags: 0,
-        count: 0,
-        result: 0,
-    };
-    let mut few = [const { NONE }; FEW];
+    let mut few = user_mem::Buffer::<afutex_wakev_word, FEW>::new();
     let mut done = 0;
     // One for all of them: the caller's stores come before the call.
     let waker = Waker::new(futexes)?;
     while done < nr && !task::fatal_signal_pending() {
-        let words = &mut few[..FEW.min(nr - done)];
+        let words = few.read(addr, nr - done)?;
 
-        user_mem::read_slice(addr, words)?;
         for word in words.iter_mut() {
             word.result = match wake_word(&waker, word) {
                 Ok(woken) => i32::try_from(woken).unwrap_or(i32::MAX),
@@ -193,7 +185,7 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     Ok(done)
 }
 
-#[inline]
+#[inline(always)]
 fn wake_word(waker: &Waker<'_>, args: &afutex_wakev_word) -> Result<u32> {
     let (word, scope) = word(args.uaddr, args.flags)?;
 

@@ -19,6 +19,7 @@
 use super::stats;
 use crate::sys::page::{
     Backing,
+    Moment,
     PageRef,
     PinnedPage, //
 };
@@ -165,7 +166,7 @@ impl KeyId {
 
 /// A page that is waited on, charged to who pinned it, for all the entries on one word.
 pub(crate) struct WordPin {
-    _page: PinnedPage,
+    page: PinnedPage,
     _count: stats::Counted,
 }
 
@@ -209,7 +210,7 @@ impl Key {
 
                 if id.kind() == Kind::Page {
                     let pin = WordPin {
-                        _page: page.charge()?,
+                        page: page.charge()?,
                         _count: stats::Counted::new(&stats::PINNED),
                     };
                     // INVARIANT: The page is pinned.
@@ -234,6 +235,14 @@ impl Key {
     /// Whether the key is that of `word` for a waiter in the current task too. May sleep, and fault.
     pub(crate) fn is_of(&self, word: UserWord, scope: Scope) -> bool {
         KeyId::with(word, scope, |id| *id == self.id).unwrap_or(false)
+    }
+
+    /// As `is_of`, for the same address as at that moment, without a look: `false` may be wrong.
+    pub(crate) fn is_unmoved(&self, since: &Moment) -> bool {
+        match &self.holder {
+            Holder::Page(pin) => since.lasts() && pin.page.is_attached(),
+            _ => false,
+        }
     }
 
     /// Uses the pin of `other`, a key of the same word. Returns the one that is not needed, to be

@@ -61,8 +61,13 @@ struct State {
     /// Wakes to tell of.
     count: u32,
     owed: Owed,
+    /// How many readers are about to tell of it. What they tell may come back, and then is owed
+    /// for the word that the seat has: until they are done, it is left parked.
+    telling: u32,
     /// Somebody is about to queue the member.
     arming: bool,
+    /// Its seat pins a page.
+    pinned: bool,
     /// It stays armed when it is woken.
     persistent: bool,
     /// The word held another value when the member was to be armed.
@@ -102,12 +107,12 @@ impl_list_item! {
     impl ListItem<0> for Member { using ListLinks { self.links }; }
 }
 
-/// A member that was taken off the list, with what it told.
+/// A member that was taken off the list, without what its event tells.
 pub(super) struct Told {
     member: Arc<Member>,
-    pub(super) event: afutex_event,
     owed: Owed,
-    seat: Option<Seat>,
+    /// There may be more to do about it, after the lock.
+    settle: bool,
 }
 
 /// The right to arm a member; given up on drop.
@@ -166,9 +171,11 @@ impl Arming<'_> {
                 request.mask,
             ),
         };
-        let admit = || {
-            let ready = member.set.ready.lock();
-            let gone = member.state.access(&ready).gone;
+        let admit = |pinned| {
+            let mut ready = member.set.ready.lock();
+            let state = member.state.access_mut(&mut ready);
+            let gone = state.gone;
+            state.pinned = pinned;
             drop(ready);
 
             if gone {
@@ -176,13 +183,17 @@ impl Arming<'_> {
             }
             request.admit()
         };
-        while let Err((refusal, refused)) =
-            member
-                .set
-                .futexes
-                .table
-                .enqueue(Member::entry(member), seat, admit)
-        {
+        loop {
+            let pinned = seat.key.id().kind() == Kind::Page;
+            let queued = member.set.futexes.table.enqueue(
+                Member::entry(member),
+                seat,
+                || admit(pinned),
+            );
+            let Err((refusal, refused)) = queued else {
+                return Ok(());
+            };
+
             match refusal {
                 Refusal::Differs => return Member::changed(member, request),
                 Refusal::Absent => fault_in(request.word)?,
@@ -192,7 +203,6 @@ impl Arming<'_> {
             seat = refused;
             seat.key = Key::for_waiter(request.word, request.scope)?;
         }
-        Ok(())
     }
 }
 
@@ -238,7 +248,9 @@ impl Member {
                         uaddr: request.word.addr(),
                         count: 0,
                         owed: Owed::default(),
+                        telling: 0,
                         arming: false,
+                        pinned: false,
                         persistent: request.has(bindings::AFUTEX_PERSISTENT),
                         changed: false,
                         gone: false,
@@ -269,7 +281,7 @@ impl Member {
     /// bucket's lock.
     ///
     /// Returns also whether the seat left the table.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hit<'a>(
         set: &Pollable<Set>,
         cursor: Cursor<'a, Seat>,
@@ -355,11 +367,18 @@ impl Member {
         drop((listed, spare));
     }
 
-    /// Passes on what a retired member owes.
+    /// Passes on what a retired member owes; or leaves that to who is telling of it.
+    ///
+    /// Of a member that is not retired, lets go of a page that it pins and does not need.
     pub(super) fn settle(&self) {
         let mut ready = self.set.ready.lock();
+        let state = self.state.access_mut(&mut ready);
+
+        if state.telling != 0 || !state.gone && (!state.pinned || state.owed.count() != 0) {
+            return;
+        }
+        let owed = core::mem::take(&mut state.owed);
         let seat = self.entry.unpark(&mut *ready);
-        let owed = core::mem::take(&mut self.state.access_mut(&mut ready).owed);
         drop(ready);
 
         if let Some(seat) = seat {
@@ -368,32 +387,33 @@ impl Member {
     }
 
     /// Takes the first member off the list, and what it has to tell.
-    pub(super) fn tell(ready: &mut Ready) -> Option<Told> {
+    #[inline]
+    pub(super) fn tell(ready: &mut Ready, event: &mut afutex_event) -> Option<Told> {
         // From here on it can be listed again.
         let member = ready.list.pop_front()?.into_arc();
-        // The seat stays parked, to be used again, unless it holds a page.
-        let seat = member
-            .entry
-            .unpark_if(ready, |seat| seat.key.id().kind() == Kind::Page);
         let state = member.state.access_mut(ready);
-        let mut event = afutex_event {
-            cookie: state.cookie,
-            why: 0,
-            count: core::mem::take(&mut state.count),
+        let woken = if state.count != 0 {
+            bindings::AFUTEX_WOKEN
+        } else {
+            0
+        };
+        let changed = if core::mem::take(&mut state.changed) {
+            bindings::AFUTEX_VALUE_CHANGED
+        } else {
+            0
         };
 
-        if event.count != 0 {
-            event.why |= bindings::AFUTEX_WOKEN;
-        }
-        if core::mem::take(&mut state.changed) {
-            event.why |= bindings::AFUTEX_VALUE_CHANGED;
-        }
+        *event = afutex_event {
+            cookie: state.cookie,
+            why: woken | changed,
+            count: core::mem::take(&mut state.count),
+        };
+        state.telling = state.telling.wrapping_add(1);
         let owed = core::mem::take(&mut state.owed);
         Some(Told {
             member,
-            event,
             owed,
-            seat,
+            settle: false,
         })
     }
 
@@ -412,25 +432,31 @@ impl Member {
 }
 
 impl Told {
-    /// Puts back what did not reach the reader: at the head, unless it was listed again meanwhile.
-    ///
-    /// Returns what is to be passed on, if the member is gone, or dropped, after the lock.
-    pub(super) fn put_back(self, ready: &mut Ready) -> (Owed, Option<Seat>) {
+    /// The event has reached the reader, or not: then it is put back, at the head, unless the
+    /// member was listed again meanwhile.
+    #[inline]
+    pub(super) fn end(&mut self, ready: &mut Ready, refused: Option<&afutex_event>) {
         let state = self.member.state.access_mut(ready);
 
-        if state.gone {
-            return (self.owed, self.seat);
+        state.telling = state.telling.wrapping_sub(1);
+        if let Some(event) = refused {
+            state.owed = state.owed.and(self.owed);
+            state.count = state.count.saturating_add(event.count);
+            state.changed |= event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
         }
-        state.count = state.count.saturating_add(self.event.count);
-        state.changed |= self.event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
-        state.owed = state.owed.and(self.owed);
-        // If it was armed again meanwhile, the seat that it has does.
-        let spare = self
-            .seat
-            .and_then(|seat| self.member.entry.park(ready, seat).err());
-        if let Ok(item) = ListArc::try_from_arc(self.member) {
-            ready.list.push_front(item);
+        self.settle = state.telling == 0 && (state.gone || state.pinned);
+        if refused.is_some() && !state.gone {
+            if let Ok(item) = ListArc::try_from_arc(self.member.clone()) {
+                ready.list.push_front(item);
+            }
         }
-        (Owed::default(), spare)
+    }
+
+    /// What there is to do after `end`, without the lock.
+    #[inline]
+    pub(super) fn settle(self) {
+        if self.settle {
+            self.member.settle();
+        }
     }
 }

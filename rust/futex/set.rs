@@ -13,8 +13,7 @@
 
 use super::member::{
     Member,
-    Ready,
-    Told, //
+    Ready, //
 };
 use super::quota::Quota;
 use super::stats;
@@ -231,54 +230,65 @@ impl Set {
     /// Tells events to a reader, as many as there are and fit, and puts back what did not reach him.
     /// Returns how many did; `EFAULT` if none did though there was one.
     fn drain(this: &Pollable<Self>, out: &mut impl Dest) -> Result<usize> {
-        const FEW: usize = 8;
+        const FEW: usize = 16;
+        const NONE: afutex_event = afutex_event {
+            cookie: 0,
+            why: 0,
+            count: 0,
+        };
+        let mut few = [const { None }; FEW];
+        let mut events = [const { NONE }; FEW];
         let mut count = 0;
 
         loop {
-            let mut few: [Option<Told>; FEW] = [const { None }; FEW];
             let room = FEW.min(out.room() / size_of::<afutex_event>());
             let mut taken = 0;
             let mut ready = this.ready.lock();
-            for slot in few.iter_mut().take(room) {
-                *slot = Member::tell(&mut ready);
-                if slot.is_none() {
+            while taken < room {
+                let Some(told) = Member::tell(&mut ready, &mut events[taken]) else {
                     break;
-                }
+                };
+                few[taken] = Some(told);
                 taken += 1;
             }
             drop(ready);
+            if taken == 0 {
+                return Ok(count);
+            }
 
-            for told in 0..taken {
-                let Some(slot) = &few[told] else {
-                    break;
-                };
-                if let Err(err) = out.put(&slot.event) {
-                    this.put_back(&mut few[told..taken]);
-                    // Another may have looked while they were away.
-                    this.notify_readable();
-                    return if count == 0 { Err(err) } else { Ok(count) };
+            // All at once; if that fails, as many as go.
+            let mut told = taken;
+            let mut failed = None;
+            if out.put_all(&events[..taken]).is_err() {
+                told = 0;
+                while told < taken {
+                    if let Err(err) = out.put(&events[told]) {
+                        failed = Some(err);
+                        break;
+                    }
+                    told += 1;
                 }
-                few[told] = None;
-                count += 1;
+            }
+
+            // From the last, so that what is put back keeps its order.
+            let mut ready = this.ready.lock();
+            for n in (0..taken).rev() {
+                if let Some(one) = &mut few[n] {
+                    one.end(&mut ready, (n >= told).then_some(&events[n]));
+                }
+            }
+            drop(ready);
+            for one in few.iter_mut().take(taken).filter_map(Option::take) {
+                one.settle();
+            }
+            count += told;
+            if let Some(err) = failed {
+                // Another may have looked while they were away.
+                this.notify_readable();
+                return if count == 0 { Err(err) } else { Ok(count) };
             }
             if taken < FEW {
                 return Ok(count);
-            }
-        }
-    }
-
-    /// Puts back what was not told, in order, at the head.
-    fn put_back(&self, few: &mut [Option<Told>]) {
-        for slot in few.iter_mut().rev() {
-            let Some(told) = slot.take() else {
-                continue;
-            };
-            let mut ready = self.ready.lock();
-            let (owed, seat) = told.put_back(&mut ready);
-            drop(ready);
-
-            if let Some(seat) = seat {
-                owed.pass_on(&seat, &self.futexes);
             }
         }
     }

@@ -187,6 +187,7 @@ impl Chain {
 }
 
 /// Wakes the entry at the cursor, and goes on.
+#[inline]
 fn hit<'a>(
     cursor: Cursor<'a, Seat>,
     mask: u32,
@@ -493,7 +494,7 @@ impl Table {
         self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
-    #[inline]
+    #[inline(never)]
     fn wake_up_to(
         &self,
         bucket: &Bucket,
@@ -513,7 +514,7 @@ impl Table {
     ///
     /// What `hit` does to a watch is written out here: a descriptor that is woken and read again
     /// and again is the case that counts.
-    #[inline(never)]
+    #[inline]
     fn wake_first(&self, bucket: &Bucket, id: KeyId, mask: u32) -> u32 {
         let mut guard = bucket.chain.lock();
         let chain = guard.as_mut().project();

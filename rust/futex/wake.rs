@@ -229,7 +229,7 @@ impl<'a> Waker<'a> {
     }
 
     /// As [`wake`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(
         &self,
         word: UserWord,
@@ -247,10 +247,16 @@ impl<'a> Waker<'a> {
                 mask,
             )),
             Scope::Shared if self.table.is_unshared(word) => Ok(0),
-            Scope::Shared => KeyId::with(word, scope, |id| {
-                self.table.wake_after_fence(id, count, mask)
-            }),
+            Scope::Shared => self.wake_shared(word, count, mask),
         }
+    }
+
+    /// As `wake`, by the page.
+    #[inline(never)]
+    fn wake_shared(&self, word: UserWord, count: u32, mask: u32) -> Result<u32> {
+        KeyId::with(word, Scope::Shared, |id| {
+            self.table.wake_after_fence(id, count, mask)
+        })
     }
 }
 

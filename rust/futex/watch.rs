@@ -15,6 +15,7 @@ use super::entry::{
     Target, //
 };
 use super::key::{
+    CurrentMm,
     Key,
     KeyId,
     Kind,
@@ -40,6 +41,7 @@ use crate::sys::bindings::{
     afutex_rearm,
     afutex_watch, //
 };
+use crate::sys::page::Moment;
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
     Blocking,
@@ -170,6 +172,8 @@ struct Taken {
 struct Parking {
     /// How the word was known when the watch was armed last.
     kind: Option<Kind>,
+    /// When a shared word was looked for last, and found where the seat has it.
+    found: Option<Moment>,
 }
 
 /// The file.
@@ -307,6 +311,27 @@ impl Watch {
         }
     }
 
+    /// The word of the seat that is parked, if it is known to be at its address still.
+    fn unmoved(&self) -> Option<KeyId> {
+        let mut parking = self.parking.lock();
+        let found = parking.found.take()?;
+        let id = self
+            .entry
+            .parked(&mut *parking)
+            .filter(|seat| seat.key.is_unmoved(&found))
+            .map(|seat| *seat.key.id());
+
+        parking.found = Some(found);
+        id
+    }
+
+    /// Notes when the word was found.
+    fn found(&self, when: Option<Moment>) {
+        let old = core::mem::replace(&mut self.parking.lock().found, when);
+        // Not under the lock.
+        drop(old);
+    }
+
     /// Queues the entry for `request`, or says that the word has changed.
     ///
     /// `seat` is what the watch had before, if it had one: its key is used again if the address
@@ -314,6 +339,7 @@ impl Watch {
     fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request, seat: Option<Seat>) -> Result<bool> {
         let entry = Pollable::pinned(this).entry();
         let mut is_new = false;
+        let mut found = None;
         let mut seat = match seat {
             Some(seat) if seat.key.is_of(request.word, request.scope) => seat,
             _ => {
@@ -321,6 +347,9 @@ impl Watch {
                 // Spares the pin if the word differs already.
                 if request.has(bindings::AFUTEX_COMPARE) && request.word.read()? != request.value {
                     return Ok(false);
+                }
+                if request.scope == Scope::Shared {
+                    found = Moment::now();
                 }
                 Seat::new(
                     Key::for_waiter(request.word, request.scope)?,
@@ -336,12 +365,14 @@ impl Watch {
                 Ok(()) => {
                     if is_new {
                         this.parking.lock().kind = Some(kind);
+                        this.found(found);
                     }
                     return Ok(true);
                 }
                 Err((Refusal::Absent, refused)) => {
                     fault_in(request.word)?;
                     is_new = true;
+                    found = None;
                     seat = refused;
                     seat.key = Key::for_waiter(request.word, request.scope)?;
                 }
@@ -422,20 +453,30 @@ impl Watch {
         }
         // Most often it was woken, and the word is where it was: its seat is still good.
         let mut owed = Owed::default();
-        let again = KeyId::with(wanted.word, wanted.scope, |id| {
-            let entry = Pollable::pinned(this).entry();
-
-            this.futexes
-                .table
-                .enqueue_parked(
-                    entry,
-                    id,
-                    &this.parking,
-                    || wanted.admit(),
-                    || owed = this.owed.take(),
-                )
-        });
-        if let Ok(true) = again {
+        let mut enqueue = |id: &KeyId| {
+            this.futexes.table.enqueue_parked(
+                Pollable::pinned(this).entry(),
+                id,
+                &this.parking,
+                || wanted.admit(),
+                || owed = this.owed.take(),
+            )
+        };
+        let again = match wanted.scope {
+            Scope::Private => enqueue(&KeyId::private(CurrentMm::get()?, wanted.word)),
+            Scope::Shared => match this.unmoved() {
+                Some(id) => enqueue(&id),
+                None => {
+                    let found = Moment::now();
+                    let again = KeyId::with(wanted.word, wanted.scope, enqueue) == Ok(true);
+                    if again {
+                        this.found(found);
+                    }
+                    again
+                }
+            },
+        };
+        if again {
             return Ok(owed.count() as isize);
         }
 
@@ -558,7 +599,7 @@ pub(crate) fn open(
             futexes: futexes.clone(),
             entry <- Entry::new(),
             owed: AtomicOwed::new(),
-            parking <- new_spinlock!(Parking { kind: None }, "afutex_parking"),
+            parking <- new_spinlock!(Parking { kind: None, found: None }, "afutex_parking"),
             arming <- new_mutex!((), "afutex_arming"),
             request,
             signal: args.signal,

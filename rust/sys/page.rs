@@ -12,8 +12,11 @@ use core::ptr::{
     self,
     NonNull, //
 };
+use kernel::current;
+use kernel::mm::Mm;
 use kernel::page::PAGE_MASK;
 use kernel::prelude::*;
+use kernel::sync::aref::ARef;
 
 /// What kind of memory a page holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,7 @@ pub(crate) enum Backing {
 /// `page` is a page to which this owns a reference.
 pub(crate) struct PageRef {
     page: NonNull<kernel::bindings::page>,
+    backing: Backing,
 }
 
 impl PageRef {
@@ -45,18 +49,21 @@ impl PageRef {
         let mut page = ptr::null_mut();
 
         // SAFETY: There is room for the one page that is asked for.
-        let got =
-            unsafe { kernel::bindings::get_user_pages_fast(addr & PAGE_MASK, 1, 0, &mut page) };
-        // INVARIANT: On success, the reference is ours.
+        let backing = match unsafe { bindings::afutex_get_page(addr, &mut page) } {
+            0 => Backing::Object,
+            1 => Backing::Anonymous,
+            err => return Err(Error::from_errno(err)),
+        };
+        // INVARIANT: The reference is ours.
         Ok(Self {
-            page: one_page(got, page)?,
+            page: NonNull::new(page).ok_or(EFAULT)?,
+            backing,
         })
     }
 
     /// What kind of memory this is.
     pub(crate) fn backing(&self) -> Backing {
-        // SAFETY: By the type invariants we hold a reference.
-        unsafe { backing(self.page) }
+        self.backing
     }
 
     /// The identity of the page: differs from that of every other page that is allocated.
@@ -155,6 +162,13 @@ impl PinnedPage {
         unsafe { backing(self.page) }
     }
 
+    /// Whether the page of an object still is where its file has it. If not, it was truncated away,
+    /// or invalidated, and whoever maps the file sees another page.
+    pub(crate) fn is_attached(&self) -> bool {
+        // SAFETY: By the type invariants the page is pinned.
+        unsafe { bindings::afutex_page_is_attached(self.page.as_ptr()) }
+    }
+
     /// The identity of the page: equal to [`PageRef::id`] of the same page.
     pub(crate) fn id(&self) -> usize {
         self.page.as_ptr().addr()
@@ -188,12 +202,46 @@ fn one_page(
 /// The caller must hold a reference to `page`.
 unsafe fn backing(page: NonNull<kernel::bindings::page>) -> Backing {
     // SAFETY: The page is valid by the safety requirements, so its folio is too.
-    let anonymous = unsafe {
-        bindings::afutex_page_is_anon(page.as_ptr()) || bindings::afutex_page_is_zero(page.as_ptr())
-    };
-    if anonymous {
+    if unsafe { bindings::afutex_page_is_anon(page.as_ptr()) } {
         Backing::Anonymous
     } else {
         Backing::Object
+    }
+}
+
+/// A moment in the life of the current task's address space.
+///
+/// As long as nothing is mapped or unmapped in it, and a page of an object that is pinned stays
+/// [attached](PinnedPage::is_attached), what mapped that page at that moment still does: reclaim and
+/// migration leave pinned pages in place, and what removes pages from a file detaches them.
+///
+/// The moments of an address space are numbered with 32 bits, by `mm_lock_seq`.
+pub(crate) struct Moment {
+    mm: ARef<Mm>,
+    seq: u32,
+}
+
+impl Moment {
+    /// This moment; `None` if the address space is being changed, or has no numbers.
+    pub(crate) fn now() -> Option<Self> {
+        let current = current!();
+        let mm: &Mm = current.mm()?;
+        let mut seq = 0;
+
+        // SAFETY: The mm is valid.
+        unsafe { bindings::afutex_mm_moment(mm.as_raw(), &mut seq) }.then(|| Self {
+            mm: mm.into(),
+            seq,
+        })
+    }
+
+    /// Whether nothing was mapped or unmapped since, in what is the current task's address space.
+    pub(crate) fn lasts(&self) -> bool {
+        let current = current!();
+        let mm = self.mm.as_raw();
+
+        // SAFETY: The mm is valid: we hold a reference.
+        current.mm().is_some_and(|now| ptr::eq(now.as_raw(), mm))
+            && !unsafe { bindings::afutex_mm_changed(mm, self.seq) }
     }
 }

@@ -140,26 +140,23 @@ impl<T> Node<T> {
         Ok(())
     }
 
+    /// The item, if it is parked with `with`.
+    pub(crate) fn parked<'a, H>(&'a self, with: &'a mut H) -> Option<&'a T> {
+        if self.home.load(Relaxed) != parked_at(with) {
+            return None;
+        }
+        // SAFETY: By the type invariants it is initialised, and ours as long as `with` is borrowed.
+        Some(unsafe { (*self.item.get()).assume_init_ref() })
+    }
+
     /// Takes the item, if it is parked with `with`.
     #[inline]
     pub(crate) fn unpark<H>(&self, with: &mut H) -> Option<T> {
-        self.unpark_if(with, |_| true)
-    }
-
-    /// Takes the item, if it is parked with `with` and `f` agrees.
-    #[inline]
-    pub(crate) fn unpark_if<H>(&self, with: &mut H, f: impl FnOnce(&T) -> bool) -> Option<T> {
         if self.home.load(Relaxed) != parked_at(with) {
             return None;
         }
         // SAFETY: By the type invariants it is initialised and ours.
-        let item = unsafe {
-            let item = &*self.item.get();
-            if !f(item.assume_init_ref()) {
-                return None;
-            }
-            item.assume_init_read()
-        };
+        let item = unsafe { (*self.item.get()).assume_init_read() };
         // INVARIANT: It was moved out.
         self.home.store(0, Release);
         Some(item)

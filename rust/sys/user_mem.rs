@@ -51,19 +51,34 @@ pub(crate) fn read<T: FromBytes>(addr: usize) -> Result<T> {
     Ok(unsafe { value.0.assume_init() })
 }
 
-/// Reads structures that follow one another. May fault and sleep.
-///
-/// # Errors
-///
-/// `EFAULT`.
-pub(crate) fn read_slice<T: FromBytes + AsBytes>(addr: usize, values: &mut [T]) -> Result {
-    const { assert!(align_of::<T>() == align_of::<u64>()) };
-    let count = const { words::<T>() } as usize * values.len();
+/// Room for `N` structures that are read at once.
+pub(crate) struct Buffer<T, const N: usize>([MaybeUninit<T>; N]);
 
-    // SAFETY: There is room for as many words; any bytes will do.
-    done(unsafe {
-        bindings::afutex_get_words(values.as_mut_ptr().cast(), addr, count as u32)
-    })
+impl<T: FromBytes + AsBytes, const N: usize> Buffer<T, N> {
+    /// Makes room, with nothing in it.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; N])
+    }
+
+    /// Reads `count` structures that follow one another, or as many as there is room for. May fault
+    /// and sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    #[inline]
+    pub(crate) fn read(&mut self, addr: usize, count: usize) -> Result<&mut [T]> {
+        const { assert!(align_of::<T>() == align_of::<u64>()) };
+        let count = count.min(N);
+        let len = const { words::<T>() } as usize * count;
+        let to = self.0.as_mut_ptr().cast::<T>();
+
+        // SAFETY: There is room for as many words, and any user address may be tried.
+        done(unsafe { bindings::afutex_get_words(to.cast(), addr, len as u32) })?;
+        // SAFETY: All bytes of `count` structures were written, and any will do.
+        Ok(unsafe { core::slice::from_raw_parts_mut(to, count) })
+    }
 }
 
 /// Writes a structure. May fault and sleep.
@@ -104,8 +119,11 @@ pub(crate) trait Dest {
     /// How many bytes there is room for.
     fn room(&self) -> usize;
 
-    /// Writes a structure of whole words; `EFAULT`.
+    /// Writes a structure of whole words; `EFAULT`, and then nothing counts as written.
     fn put<T: AsBytes>(&mut self, value: &T) -> Result;
+
+    /// Writes structures of whole words; `EFAULT`, and then nothing counts as written.
+    fn put_all<T: AsBytes>(&mut self, values: &[T]) -> Result;
 }
 
 /// A buffer in the current task's memory.
@@ -128,9 +146,20 @@ impl Dest for UserDest {
 
     #[inline]
     fn put<T: AsBytes>(&mut self, value: &T) -> Result {
-        self.len = self.len.checked_sub(size_of::<T>()).ok_or(EFAULT)?;
+        let left = self.len.checked_sub(size_of::<T>()).ok_or(EFAULT)?;
+
         write(self.addr, value)?;
+        self.len = left;
         self.addr = self.addr.wrapping_add(size_of::<T>());
+        Ok(())
+    }
+
+    fn put_all<T: AsBytes>(&mut self, values: &[T]) -> Result {
+        let left = self.len.checked_sub(size_of_val(values)).ok_or(EFAULT)?;
+
+        write_slice(self.addr, values)?;
+        self.len = left;
+        self.addr = self.addr.wrapping_add(size_of_val(values));
         Ok(())
     }
 }
@@ -146,5 +175,10 @@ impl Dest for IovIterDest<'_> {
         } else {
             Err(EFAULT)
         }
+    }
+
+    fn put_all<T: AsBytes>(&mut self, _values: &[T]) -> Result {
+        // An iterator goes on with what it took: one after the other.
+        Err(EFAULT)
     }
 }

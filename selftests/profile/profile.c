@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,6 +177,60 @@ static void next(void)
 {
 	must("wake", ioctl(dev, AFUTEX_IOC_WAKE_ONE_PRIVATE, words), 1);
 	must("next", ioctl(fd, AFUTEX_IOC_NEXT, 0), 1);
+}
+
+static void open_once_shared(void)
+{
+	open_watch(AFUTEX_COMPARE);
+}
+
+static void next_shared(void)
+{
+	must("wake", ioctl(dev, AFUTEX_IOC_WAKE_ONE, words), 1);
+	must("next", ioctl(fd, AFUTEX_IOC_NEXT, 0), 1);
+}
+
+/* Somebody waits at the same offset of another page. */
+static void open_elsewhere(void)
+{
+	struct afutex_call call = { .op = FUTEX_FD };
+
+	call.uaddr = (uintptr_t)mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) +
+		     (uintptr_t)words % 4096;
+	if (ioctl(dev, AFUTEX_IOC_CALL, &call) < 0)
+		die("FUTEX_FD");
+}
+
+#define HERD	1000
+
+static struct afutex_ctl herd[HERD];
+
+static void open_herd(void)
+{
+	struct afutex_set args = { .fd_flags = O_NONBLOCK };
+	struct afutex_ctlv ctlv = { .items = (uintptr_t)herd, .nr = HERD };
+
+	fd = ioctl(dev, AFUTEX_IOC_SET, &args);
+	for (int i = 0; i < HERD; i++)
+		herd[i] = (struct afutex_ctl) {
+			.op = AFUTEX_CTL_ADD,
+			.watch = { .uaddr = (uintptr_t)words, .mask = ~0u,
+				   .flags = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE },
+		};
+	must("ctl", ioctl(fd, AFUTEX_IOC_CTL, &ctlv), HERD);
+	for (int i = 0; i < HERD; i++)
+		herd[i].op = AFUTEX_CTL_MOD;
+}
+
+static void wake_herd(void)
+{
+	static struct afutex_event events[HERD];
+	struct afutex_ctlv ctlv = { .items = (uintptr_t)herd, .nr = HERD };
+
+	must("wake", ioctl(dev, AFUTEX_IOC_WAKE_ALL_PRIVATE, words), HERD);
+	must("read", read(fd, events, sizeof(events)), sizeof(events));
+	must("ctl", ioctl(fd, AFUTEX_IOC_CTL, &ctlv), HERD);
 }
 
 static void open_set(void)
@@ -341,6 +396,9 @@ static const struct {
 	{ "watch-shared", open_persistent_shared, watch_shared },
 	{ "watch-epoll", open_persistent_epoll, watch_epoll },
 	{ "next", open_once, next },
+	{ "next-shared", open_once_shared, next_shared },
+	{ "wake-elsewhere", open_elsewhere, wake_shared },
+	{ "herd", open_herd, wake_herd },
 	{ "set", open_set, set },
 	{ "set-epoll", open_set_epoll, set_epoll },
 	{ "fd", nothing, futex_fd },
