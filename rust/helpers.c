@@ -27,19 +27,38 @@ void __init afutex_find_user_end(void)
 	afutex_user_end = TASK_SIZE_MAX;
 }
 
-int afutex_get_words(u64 *to, unsigned long from, unsigned int nr)
-{
-	u64 __user *words = (u64 __user *)from;
+/*
+ * Copies nr words, eight at a time and then what is left of eight. MOVE(n) copies
+ * the nth from here.
+ */
+#define move_words(MOVE, to, from, nr) do {				\
+	for (; (nr) >= 8; (nr) -= 8, (to) += 8, (from) += 8) {		\
+		MOVE(0); MOVE(1); MOVE(2); MOVE(3);			\
+		MOVE(4); MOVE(5); MOVE(6); MOVE(7);			\
+	}								\
+	if ((nr) & 4) {							\
+		MOVE(0); MOVE(1); MOVE(2); MOVE(3);			\
+		(to) += 4;						\
+		(from) += 4;						\
+	}								\
+	if ((nr) & 2) {							\
+		MOVE(0); MOVE(1);					\
+		(to) += 2;						\
+		(from) += 2;						\
+	}								\
+	if ((nr) & 1)							\
+		MOVE(0);						\
+} while (0)
 
-	if (!user_read_access_begin(words, nr * sizeof(*words)))
+int afutex_get_words(u64 *to, unsigned long addr, unsigned int nr)
+{
+	const u64 __user *from = (u64 __user *)addr;
+
+	if (!user_read_access_begin(from, nr * sizeof(*from)))
 		return -EFAULT;
-	for (; nr >= 3; nr -= 3, to += 3, words += 3) {
-		unsafe_get_user(to[0], &words[0], fault);
-		unsafe_get_user(to[1], &words[1], fault);
-		unsafe_get_user(to[2], &words[2], fault);
-	}
-	for (; nr; nr--, to++, words++)
-		unsafe_get_user(to[0], &words[0], fault);
+#define get(n) unsafe_get_user(to[n], &from[n], fault)
+	move_words(get, to, from, nr);
+#undef get
 	user_read_access_end();
 	return 0;
 fault:
@@ -52,18 +71,15 @@ int afutex_put_word(unsigned long to, u64 from)
 	return put_user(from, (u64 __user *)to);
 }
 
-int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr)
+int afutex_put_words(unsigned long addr, const u64 *from, unsigned int nr)
 {
-	u64 __user *words = (u64 __user *)to;
+	u64 __user *to = (u64 __user *)addr;
 
-	if (!user_write_access_begin(words, nr * sizeof(*words)))
+	if (!user_write_access_begin(to, nr * sizeof(*to)))
 		return -EFAULT;
-	for (; nr >= 2; nr -= 2, from += 2, words += 2) {
-		unsafe_put_user(from[0], &words[0], fault);
-		unsafe_put_user(from[1], &words[1], fault);
-	}
-	if (nr)
-		unsafe_put_user(from[0], &words[0], fault);
+#define put(n) unsafe_put_user(from[n], &to[n], fault)
+	move_words(put, to, from, nr);
+#undef put
 	user_write_access_end();
 	return 0;
 fault:
@@ -225,6 +241,9 @@ int afutex_get_page(unsigned long addr, struct page **page)
 {
 	int ret = get_user_pages_fast(addr & PAGE_MASK, 1, 0, page);
 
+	/* A mapping may be for writing alone, and can be read all the same. */
+	if (unlikely(ret == -EFAULT))
+		ret = get_user_pages_fast(addr & PAGE_MASK, 1, FOLL_WRITE, page);
 	if (ret != 1)
 		return ret < 0 ? ret : -EFAULT;
 	return afutex_page_is_anon(*page);

@@ -21,9 +21,9 @@ struct wait_queue_head;
 /* User memory. */
 extern unsigned long afutex_user_end;
 void afutex_find_user_end(void);
-int afutex_get_words(u64 *to, unsigned long from, unsigned int nr);
+int afutex_get_words(u64 *to, unsigned long addr, unsigned int nr);
 int afutex_put_word(unsigned long to, u64 from);
-int afutex_put_words(unsigned long to, const u64 *from, unsigned int nr);
+int afutex_put_words(unsigned long addr, const u64 *from, unsigned int nr);
 int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
 int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);
 int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr);

@@ -118,7 +118,7 @@ pub(crate) fn open(
 
     let reservation = FileDescriptorReservation::get_unused_fd_flags(0)?;
     let fd = reservation.reserved_fd();
-    let key = Key::for_waiter(word, scope)?;
+    let key = Key::for_waiter(&futexes.table, word, scope)?;
     let id = *key.id();
     let data = Arc::pin_init(
         Pollable::new(pin_init!(FutexFd {

@@ -17,6 +17,7 @@
 //! waits on the word, that page is the pinned one.
 
 use super::stats;
+use super::table::Table;
 use crate::sys::page::{
     Backing,
     Moment,
@@ -201,7 +202,7 @@ impl Key {
     /// `EFAULT` if a shared word is not mapped readable, `ENOMEM` if there is no memory or the page
     /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` when
     /// killed meanwhile.
-    pub(crate) fn for_waiter(word: UserWord, scope: Scope) -> Result<Self> {
+    pub(crate) fn for_waiter(table: &Table, word: UserWord, scope: Scope) -> Result<Self> {
         let kind = match scope {
             Scope::Private => Kind::Private,
             Scope::Shared => {
@@ -209,6 +210,10 @@ impl Key {
                 let id = KeyId::in_page_or_mm(page.backing(), page.id(), word)?;
 
                 if id.kind() == Kind::Page {
+                    // The page is charged once, to who waited first.
+                    if let Some(key) = table.key_of(&id) {
+                        return Ok(key);
+                    }
                     let pin = WordPin {
                         page: page.charge()?,
                         _count: stats::Counted::new(&stats::PINNED),

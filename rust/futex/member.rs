@@ -137,10 +137,20 @@ impl Arming<'_> {
         state.uaddr = request.word.addr();
         state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
         let owed = core::mem::take(&mut state.owed);
+        let telling = state.telling != 0;
         drop(ready);
 
         let seat = queued.or(parked)?;
-        owed.pass_on(&seat, &member.set.futexes);
+        if telling {
+            // If it comes back, it is for this word: let all of it look.
+            member
+                .set
+                .futexes
+                .table
+                .wake(seat.key.id(), u32::MAX, u32::MAX);
+        } else {
+            owed.pass_on(&seat, &member.set.futexes);
+        }
         Some(seat)
     }
 
@@ -153,6 +163,7 @@ impl Arming<'_> {
     /// those of reading the word and of [`Key::for_waiter`].
     pub(super) fn arm(self, request: &Request, seat: Option<Seat>) -> Result {
         let member = self.0;
+        let table = &member.set.futexes.table;
         // Spares the pin if the word differs already. And a word that cannot be read cannot be
         // waited for.
         let value = request.word.read()?;
@@ -166,42 +177,34 @@ impl Arming<'_> {
                 ..seat
             },
             _ => Seat::new(
-                Key::for_waiter(request.word, request.scope)?,
+                Key::for_waiter(table, request.word, request.scope)?,
                 Target::Member(member.clone()),
                 request.mask,
             ),
         };
-        let admit = |pinned| {
-            let mut ready = member.set.ready.lock();
-            let state = member.state.access_mut(&mut ready);
-            let gone = state.gone;
-            state.pinned = pinned;
-            drop(ready);
-
-            if gone {
-                return Err(Refusal::Gone);
-            }
-            request.admit()
-        };
         loop {
+            // A wake may come at once.
             let pinned = seat.key.id().kind() == Kind::Page;
-            let queued = member.set.futexes.table.enqueue(
-                Member::entry(member),
-                seat,
-                || admit(pinned),
-            );
+            member.state.access_mut(&mut member.set.ready.lock()).pinned = pinned;
+
+            let queued = table.enqueue(Member::entry(member), seat, || request.admit());
             let Err((refusal, refused)) = queued else {
+                // Who removed it meanwhile has seen it queued, or we see that it is gone.
+                if member.state.access(&member.set.ready.lock()).gone {
+                    member.retire();
+                    member.settle();
+                    return Err(ENOENT);
+                }
                 return Ok(());
             };
 
             match refusal {
                 Refusal::Differs => return Member::changed(member, request),
                 Refusal::Absent => fault_in(request.word)?,
-                Refusal::Gone => return Err(ENOENT),
                 Refusal::Busy => return Err(EBUSY),
             }
             seat = refused;
-            seat.key = Key::for_waiter(request.word, request.scope)?;
+            seat.key = Key::for_waiter(table, request.word, request.scope)?;
         }
     }
 }
@@ -294,7 +297,8 @@ impl Member {
         let mut ready = set.ready.lock();
         let state = member.state.access_mut(&mut ready);
         let persistent = state.persistent;
-        let is_listed = state.count != 0 || state.changed;
+        // Those that are gone are not told of.
+        let is_listed = state.count != 0 || state.changed || state.gone;
 
         state.count = state.count.saturating_add(1);
         state.owed = state.owed.and(Owed::one(mask));
@@ -313,7 +317,8 @@ impl Member {
     pub(super) fn owes(&self) -> bool {
         let ready = self.set.ready.lock();
 
-        self.state.access(&ready).owed.count() != 0
+        let state = self.state.access(&ready);
+        state.owed.count() != 0 || state.telling != 0
     }
 
     /// Begins to arm the member: nobody else can meanwhile.
@@ -350,10 +355,11 @@ impl Member {
         Ok(())
     }
 
-    /// Takes the member off the table and off the list, for good. It keeps what it owes.
+    /// Takes the member off the table and off the list, for good. It keeps what it owes. May be done
+    /// again, if somebody queued it meanwhile.
     pub(super) fn retire(&self) {
         {
-            // Before it is dequeued, so that nobody queues it afterwards.
+            // Before it is dequeued: who queues it afterwards sees it.
             let mut ready = self.set.ready.lock();
             self.state.access_mut(&mut ready).gone = true;
         }

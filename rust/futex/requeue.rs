@@ -50,6 +50,7 @@ enum Failure {
 /// Moves up to `count` of those who wait on `from` to the end of the queue of `to`, which is another
 /// word, and returns how many.
 ///
+/// Those from the number `limit` on are left alone: they came back to the end when they were woken.
 /// `chain` is that of `from`; `other` that of `to`, if it is not the same. A key of `from` must
 /// be held by the caller, so that none that is dropped here is the last.
 fn move_entries(
@@ -58,11 +59,10 @@ fn move_entries(
     from: &KeyId,
     to: &Key,
     count: u32,
+    limit: u64,
 ) -> u32 {
     let chain = chain.project();
     let mut moved = 0u32;
-    // In the same bucket, those who were moved get numbers from here on.
-    let limit = chain.ticket.next();
     let (rings, ticket) = match other {
         Some(other) => {
             let other = other.project();
@@ -102,7 +102,7 @@ impl Table {
         let target = self.bucket_of(&to_id);
 
         // Who wakes `to` from here on looks for those who are being moved.
-        self.arrive(&to_id, target);
+        self.arrive(&to_id, target, 1);
         let mut pair = lock_pair(&source.chain, &target.chain);
         let (mut chain, mut other) = match &mut pair {
             Pair::Same(chain) => (chain.as_mut(), None),
@@ -142,13 +142,15 @@ impl Table {
             };
             // One pin for all who wait on the word.
             spare = waiting.as_ref().and_then(|waiting| to.share(waiting));
-            moved = move_entries(chain, other, from, &to, counts.requeue);
+            moved = move_entries(chain, other, from, &to, counts.requeue, limit);
         }
+        let across = if *from == to_id { 0 } else { moved as i32 };
+        // Before anybody can take them off again.
+        self.arrive(&to_id, target, across);
         drop(pair);
 
-        let across = if *from == to_id { 0 } else { moved as i32 };
         self.leave(from, source, batch.left().wrapping_add(across));
-        self.leave(&to_id, target, 1i32.wrapping_sub(across));
+        self.leave(&to_id, target, 1);
         drop((first, waiting, spare, to));
         Ok(batch.woken().saturating_add(moved))
     }
@@ -181,7 +183,7 @@ pub(crate) fn requeue(
         let mut few = [const { None }; CAPACITY];
         let mut batch = Batch::new(&mut few);
         batch.reserve(room)?;
-        let target = Key::for_waiter(to.0, to.1)?;
+        let target = Key::for_waiter(table, to.0, to.1)?;
         let done = KeyId::with(from.0, from.1, |id| {
             table.requeue(id, target, counts, &mut batch, || match expected {
                 Some(expected) => compare(from.0, expected),

@@ -298,8 +298,9 @@ impl Set {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`;
-    /// `ERESTARTNOHAND` if a signal comes first.
+    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`; if a signal
+    /// comes first, `EINTR` if there were controls, which are not to be done again, and
+    /// `ERESTARTNOHAND` if not.
     fn wait(this: ArcBorrow<'_, Pollable<Self>>, args: &afutex_set_wait) -> Result<usize> {
         if args.pad != 0 || args.nr_events == 0 {
             return Err(EINVAL);
@@ -315,7 +316,13 @@ impl Set {
         loop {
             // Another reader may be first.
             match Self::drain(&this, &mut out)? {
-                0 => this.wait_until(deadline)?,
+                0 => this.wait_until(deadline).map_err(|err| {
+                    if err == ERESTARTNOHAND && args.nr_items != 0 {
+                        EINTR
+                    } else {
+                        err
+                    }
+                })?,
                 count => return Ok(count),
             }
         }
@@ -408,16 +415,10 @@ impl PseudoFile for Set {
             let state = if shown.armed { "armed" } else { "idle" };
 
             // The first few: a set may have very many.
-            seq_print!(
-                out,
-                "afutex-watch:\t{} {} wakes {} cookie {:#x} ",
-                id,
-                state,
-                shown.wakes,
-                shown.cookie
-            );
+            seq_print!(out, "afutex-watch:\t{} {} wakes {} ", id, state, shown.wakes);
             if may_see {
-                seq_print!(out, "uaddr {:#x}\n", shown.uaddr);
+                // A cookie is an address, as often as not.
+                seq_print!(out, "cookie {:#x} uaddr {:#x}\n", shown.cookie, shown.uaddr);
             } else {
                 seq_print!(out, "offset {:#x}\n", shown.uaddr % PAGE_SIZE);
             }

@@ -343,15 +343,16 @@ impl Table {
         self.shared_at(word.addr()).is_zero_after_fence()
     }
 
-    /// Counts somebody who is about to wait on `id`, or to be moved there, before any lock is taken.
-    pub(super) fn arrive(&self, id: &KeyId, bucket: &Bucket) {
+    /// Counts `count` who are about to wait on `id`: before who wakes can look for them, and before
+    /// they can be taken off again.
+    pub(super) fn arrive(&self, id: &KeyId, bucket: &Bucket, count: i32) {
         if id.kind() != Kind::Private {
-            self.shared_at(id.page_offset()).add(1);
+            self.shared_at(id.page_offset()).add(count);
         }
-        bucket.waiters.add(1);
+        bucket.waiters.add(count);
     }
 
-    /// Counts `count` who no longer wait on `id`, or more of them, if it is negative.
+    /// Counts `count` who no longer wait on `id`, after they were taken off.
     #[inline]
     pub(super) fn leave(&self, id: &KeyId, bucket: &Bucket, count: i32) {
         if count == 0 {
@@ -380,7 +381,7 @@ impl Table {
         let bucket = self.bucket_of(&id);
         let mut spare = None;
 
-        self.arrive(&id, bucket);
+        self.arrive(&id, bucket, 1);
         let mut guard = bucket.chain.lock();
         let refused = match admit() {
             Err(refusal) => Some((refusal, seat)),
@@ -425,21 +426,34 @@ impl Table {
     {
         let bucket = self.bucket_of(id);
 
-        self.arrive(id, bucket);
+        self.arrive(id, bucket, 1);
         let mut guard = bucket.chain.lock();
         let chain = guard.as_mut().project();
         let mut parked = home.lock();
+        let mut spare = None;
         let queued = admit().is_ok()
-            && chain.rings.push_parked(entry, &mut *parked, id, |seat| {
+            && chain.rings.push_parked(entry, &mut *parked, id, |first, seat| {
                 seat.ticket = chain.ticket.take();
+                spare = first.and_then(|first| seat.key.share(&first.key));
                 accept();
             });
         drop(parked);
         drop(guard);
+        drop(spare);
         if !queued {
             self.leave(id, bucket, 1);
         }
         queued
+    }
+
+    /// The key of `id`, if anybody waits on it.
+    pub(super) fn key_of(&self, id: &KeyId) -> Option<Key> {
+        let bucket = self.bucket_of(id);
+
+        if bucket.waiters.is_zero() {
+            return None;
+        }
+        bucket.chain.lock().as_mut().first_key(id)
     }
 
     /// Takes `entry` off the table. `None` if it has been woken, or was never queued.
@@ -583,7 +597,8 @@ impl Table {
             self.leave(id, bucket, batch.left());
             total = total.wrapping_add(batch.woken());
             batch.notify();
-            if !more {
+            // There may be very many, and those that the mask does not match are passed over again.
+            if !more || task::fatal_signal_pending() {
                 return total;
             }
         }

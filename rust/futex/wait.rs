@@ -31,8 +31,6 @@ pub(crate) enum Refusal {
     Absent,
     /// The entry is queued already.
     Busy,
-    /// The entry's owner does not want it queued any more.
-    Gone,
 }
 
 /// Compares `word`, under the bucket's lock.
@@ -114,7 +112,7 @@ pub(crate) fn wait(
     let table = &futexes.table;
     let sleeper: &Task = current!();
     let mut seat = Seat::new(
-        Key::for_waiter(word, scope)?,
+        Key::for_waiter(table, word, scope)?,
         Target::Task(sleeper.into()),
         mask,
     );
@@ -129,7 +127,7 @@ pub(crate) fn wait(
         }
         // What is mapped there may be another page now.
         seat = refused;
-        seat.key = Key::for_waiter(word, scope)?;
+        seat.key = Key::for_waiter(table, word, scope)?;
     }
 
     // Nothing returns from here on until the entry is off the table.

@@ -152,7 +152,7 @@ fn queue(
 
     loop {
         let seat = Seat::new(
-            Key::for_waiter(waiter.word, waiter.scope)?,
+            Key::for_waiter(&futexes.table, waiter.word, waiter.scope)?,
             Target::Sleeper(sleeper.clone()),
             ANY,
         );

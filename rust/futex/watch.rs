@@ -280,7 +280,7 @@ impl Watch {
     /// What a read returns: a `__u64`.
     const READ_LEN: usize = size_of::<u64>();
 
-    /// As `read`, of any watch, with nothing to read yet or nowhere to write it.
+    /// As `read`, of any watch, perhaps with nothing to read yet.
     #[inline(never)]
     fn read_slow(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
         loop {
@@ -290,11 +290,19 @@ impl Watch {
                 this.wait_ready(block)?;
                 continue;
             }
-            if let Err(err) = out.put(&taken.owed.as_read()) {
+            return Self::tell(this, out, taken);
+        }
+    }
+
+    /// Tells a reader what was taken, or puts it back.
+    #[inline]
+    fn tell(this: &Pollable<Self>, out: &mut impl Dest, taken: Taken) -> Result<usize> {
+        match out.put(&taken.owed.as_read()) {
+            Ok(()) => Ok(Self::READ_LEN),
+            Err(err) => {
                 Self::put_back(this, taken);
-                return Err(err);
+                Err(err)
             }
-            return Ok(Self::READ_LEN);
         }
     }
 
@@ -335,33 +343,34 @@ impl Watch {
     /// Queues the entry for `request`, or says that the word has changed.
     ///
     /// `seat` is what the watch had before, if it had one: its key is used again if the address
-    /// still leads to the same word.
-    fn arm(this: ArcBorrow<'_, Pollable<Self>>, request: &Request, seat: Option<Seat>) -> Result<bool> {
+    /// still leads to the same word. It is left there on error.
+    fn arm(
+        this: ArcBorrow<'_, Pollable<Self>>,
+        request: &Request,
+        seat: &mut Option<Seat>,
+    ) -> Result<bool> {
+        let table = &this.futexes.table;
         let entry = Pollable::pinned(this).entry();
-        let mut is_new = false;
         let mut found = None;
-        let mut seat = match seat {
-            Some(seat) if seat.key.is_of(request.word, request.scope) => seat,
-            _ => {
-                is_new = true;
-                // Spares the pin if the word differs already.
-                if request.has(bindings::AFUTEX_COMPARE) && request.word.read()? != request.value {
-                    return Ok(false);
-                }
-                if request.scope == Scope::Shared {
-                    found = Moment::now();
-                }
-                Seat::new(
-                    Key::for_waiter(request.word, request.scope)?,
-                    Target::Watch(this.into()),
-                    request.mask,
-                )
-            }
-        };
+        let is_new = !seat
+            .as_ref()
+            .is_some_and(|seat| seat.key.is_of(request.word, request.scope));
 
-        loop {
-            let kind = seat.key.id().kind();
-            match this.futexes.table.enqueue(entry, seat, || request.admit()) {
+        if is_new {
+            // Spares the pin if the word differs already.
+            if request.has(bindings::AFUTEX_COMPARE) && request.word.read()? != request.value {
+                return Ok(false);
+            }
+            if request.scope == Scope::Shared {
+                found = Moment::now();
+            }
+            let key = Key::for_waiter(table, request.word, request.scope)?;
+            *seat = Some(Seat::new(key, Target::Watch(this.into()), request.mask));
+        }
+
+        while let Some(one) = seat.take() {
+            let kind = one.key.id().kind();
+            match table.enqueue(entry, one, || request.admit()) {
                 Ok(()) => {
                     if is_new {
                         this.parking.lock().kind = Some(kind);
@@ -370,16 +379,16 @@ impl Watch {
                     return Ok(true);
                 }
                 Err((Refusal::Absent, refused)) => {
+                    let one = seat.insert(refused);
                     fault_in(request.word)?;
-                    is_new = true;
                     found = None;
-                    seat = refused;
-                    seat.key = Key::for_waiter(request.word, request.scope)?;
+                    one.key = Key::for_waiter(table, request.word, request.scope)?;
                 }
                 Err((Refusal::Busy, _)) => return Err(EBUSY),
                 Err(_) => return Ok(false),
             }
         }
+        Ok(false)
     }
 
     /// What follows when the word has changed: an error, or something to read.
@@ -419,15 +428,18 @@ impl Watch {
         }
 
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
+        // Nothing has happened yet if it cannot be written.
+        user_mem::write(arg, &args)?;
         // Off the table first, so that what is taken is all there was.
-        let taken = this.disarm();
+        let mut taken = this.disarm();
         args.count = taken.owed.count().into();
         if let Err(err) = user_mem::write(arg, &args) {
+            // It was unmapped meanwhile.
             Self::put_back(&this, taken);
             return Err(err);
         }
         // Their owner knows of them now: they are passed to nobody.
-        if !Self::arm(this, &wanted, taken.seat)? {
+        if !Self::arm(this, &wanted, &mut taken.seat)? {
             Self::changed(&this, &wanted)?;
         }
         Ok(())
@@ -439,8 +451,8 @@ impl Watch {
     /// # Errors
     ///
     /// `EINVAL` if the value does not fit the word, `EBUSY` if another rearms it at this moment.
-    /// After any other error the wakes were read, and the watch is not armed: `EAGAIN` if the word
-    /// holds another value; those of reading it and of [`Key::for_waiter`].
+    /// After any other error the watch is not armed: `EAGAIN` if the word holds another value, and
+    /// then the wakes were read; those of reading it and of [`Key::for_waiter`].
     fn next(this: ArcBorrow<'_, Pollable<Self>>, value: u64) -> Result<isize> {
         let wanted = Request {
             value,
@@ -481,11 +493,15 @@ impl Watch {
         }
 
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
-        let taken = this.disarm();
-        if !Self::arm(this, &wanted, taken.seat)? {
-            return Err(EAGAIN);
+        let mut taken = this.disarm();
+        match Self::arm(this, &wanted, &mut taken.seat) {
+            Ok(true) => Ok(taken.owed.count() as isize),
+            Ok(false) => Err(EAGAIN),
+            Err(err) => {
+                Self::put_back(&this, taken);
+                Err(err)
+            }
         }
-        Ok(taken.owed.count() as isize)
     }
 }
 
@@ -509,11 +525,9 @@ impl PseudoFile for Watch {
         if this.is_persistent() {
             let owed = this.owed.take();
 
-            if !owed.is_empty() && out.put(&owed.as_read()).is_ok() {
-                return Ok(Self::READ_LEN);
+            if !owed.is_empty() {
+                return Self::tell(this, out, Taken { owed, seat: None });
             }
-            // The rest is rare.
-            this.owed.add(owed);
         }
         Self::read_slow(this, out, block)
     }
@@ -610,7 +624,7 @@ pub(crate) fn open(
     )?;
     let file = mount.create(&data, args.fd_flags & flags::O_NONBLOCK, fd, args.signal)?;
 
-    if !Watch::arm(data.as_arc_borrow(), &request, None)? {
+    if !Watch::arm(data.as_arc_borrow(), &request, &mut None)? {
         Watch::changed(&data, &request)?;
     }
     reservation.fd_install(file);

@@ -309,11 +309,26 @@ impl<T> Rings<T> {
                 self.add_head(node);
                 return;
             }
+            Self::join(head, node, node);
+        }
+    }
+
+    /// Puts the nodes from `first` to `last`, which follow one another, last on the ring of `head`.
+    ///
+    /// # Safety
+    ///
+    /// All must be valid, and those from `first` to `last` on no other ring.
+    unsafe fn join(head: *const Node<T>, first: *const Node<T>, last: *const Node<T>) {
+        // SAFETY: By the safety requirements.
+        unsafe {
             let prev = (*(*head).ring.get()).prev;
-            *(*node).ring.get() = Links { prev, next: head };
-            (*(*node).heads.get()).next = node;
-            (*(*prev).ring.get()).next = node;
-            (*(*head).ring.get()).prev = node;
+
+            (*(*first).ring.get()).prev = prev;
+            (*(*last).ring.get()).next = head;
+            // It is no head, or none any more.
+            (*(*first).heads.get()).next = first;
+            (*(*prev).ring.get()).next = first;
+            (*(*head).ring.get()).prev = last;
         }
     }
 
@@ -428,13 +443,14 @@ impl<T: Item> Rings<T> {
     /// Queues the item that is parked with `with` in `node`, behind all others of its identity, if
     /// that is `id`. Tells whether it did.
     ///
-    /// `f` may change all of the item but its identity.
+    /// `f` sees the first of those others, if there is one, and may change all of the item but its
+    /// identity.
     pub(crate) fn push_parked<H>(
         self: Pin<&mut Self>,
         node: Pin<&Node<T>>,
         with: &mut H,
         id: &T::Id,
-        f: impl FnOnce(&mut T),
+        f: impl FnOnce(Option<&T>, &mut T),
     ) -> bool {
         let node = node.get_ref();
 
@@ -449,8 +465,12 @@ impl<T: Item> Rings<T> {
             if item.id() != id {
                 return false;
             }
-            f(item);
             let head = self.head_of(id);
+            f(
+                head.as_ref()
+                    .map(|head| (*head.item.get()).assume_init_ref()),
+                item,
+            );
             node.home.store(self.addr(), Release);
             self.append(head, node);
         }
@@ -459,8 +479,8 @@ impl<T: Item> Rings<T> {
 
     /// Goes through the ring of `id`, first to last, and does with each item as `f` says.
     ///
-    /// Items that move go to the end of the ring of the identity that `f` gives them, which must be
-    /// one for all of them and not `id`: in `other`, or in this if that is `None`.
+    /// Items that move go, in order, to the end of the ring of the identity that `f` gives them,
+    /// one for all: in `other`, or in this if that is `None`.
     pub(crate) fn transfer(
         mut self: Pin<&mut Self>,
         mut other: Option<Pin<&mut Self>>,
@@ -468,48 +488,55 @@ impl<T: Item> Rings<T> {
         mut f: impl FnMut(&mut T) -> Transfer,
     ) {
         let mut at = self.head_of(id);
-        let mut to: *const Node<T> = ptr::null();
-
         if at.is_null() {
             return;
         }
+        let home = match &other {
+            Some(other) => other.addr(),
+            None => self.addr(),
+        };
+        // The head of a ring of those that move, which is of neither `Rings` yet.
+        let mut moved: *const Node<T> = ptr::null();
+
         // SAFETY: All nodes on the rings are valid, and their items initialised, by the type
-        // invariants, and both `Rings` are borrowed mutably. A node that was unlinked is of neither
-        // until it is appended. `to` is, once it was looked for, the head of the ring to append
-        // to, which stays there: nothing is taken off that ring.
-        // INVARIANT: At no time `home` is 0.
+        // invariants, and both `Rings` are borrowed mutably. A node that was unlinked is on the
+        // ring of `moved` and nowhere else until that is joined to what it goes to.
+        // INVARIANT: At no time `home` is 0. When this returns, each node is on a ring of its home.
         unsafe {
             let last = (*(*at).ring.get()).prev;
             loop {
                 let next = (*(*at).ring.get()).next;
                 match f((*(*at).item.get()).assume_init_mut()) {
-                    Transfer::Stop => return,
+                    Transfer::Stop => break,
                     Transfer::Stay => (),
                     Transfer::Move => {
-                        let item = (*(*at).item.get()).assume_init_ref();
-                        if item.id() == id {
-                            // It would be on the ring that we go through.
-                            return;
-                        }
                         self.as_mut().unlink(at);
-                        let target = match &mut other {
-                            Some(other) => other.as_mut(),
-                            None => self.as_mut(),
-                        };
-                        if to.is_null() {
-                            to = target.head_of(item.id());
-                        }
-                        (*at).home.store(target.addr(), Release);
-                        target.append(to, at);
-                        if to.is_null() {
-                            to = at;
+                        (*at).home.store(home, Release);
+                        if moved.is_null() {
+                            *(*at).ring.get() = Links { prev: at, next: at };
+                            moved = at;
+                        } else {
+                            Self::join(moved, at, at);
                         }
                     }
                 }
                 if at == last {
-                    return;
+                    break;
                 }
                 at = next;
+            }
+
+            if !moved.is_null() {
+                let target = match &mut other {
+                    Some(other) => other.as_mut(),
+                    None => self.as_mut(),
+                };
+                let head = target.head_of((*(*moved).item.get()).assume_init_ref().id());
+                if head.is_null() {
+                    target.add_head(moved);
+                } else {
+                    Self::join(head, moved, (*(*moved).ring.get()).prev);
+                }
             }
         }
     }
