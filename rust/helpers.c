@@ -22,7 +22,7 @@
 /* What access_ok() compares with; on some machines only known when they run. */
 unsigned long afutex_user_end __ro_after_init;
 
-void __init afutex_find_user_end(void)
+void afutex_find_user_end(void)
 {
 	afutex_user_end = TASK_SIZE_MAX;
 }
