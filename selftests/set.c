@@ -3,100 +3,7 @@
 #include <liburing.h>
 #include <sys/epoll.h>
 
-#include "memory.h"
-
-FIXTURE(set)
-{
-	int dev, file, set;
-	word_t *word;
-	uint32_t flags;
-};
-
-FIXTURE_VARIANT(set)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(set, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(set, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(set, file) { SHARED, MEMFD };
-
-static int new_set(int dev, int fd_flags, int sig)
-{
-	struct afutex_set args = { .fd_flags = fd_flags, .signal = sig };
-
-	return ioctl(dev, AFUTEX_IOC_SET, &args);
-}
-
-FIXTURE_SETUP(set)
-{
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
-	memset((void *)self->word, 0, 4096);
-	self->flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0);
-	self->set = new_set(self->dev, O_CLOEXEC | O_NONBLOCK, 0);
-	ASSERT_GE(self->set, 0);
-}
-
-FIXTURE_TEARDOWN(set)
-{
-	close(self->set);
-	close(self->dev);
-	ASSERT_IDLE();
-}
-
-static int ctl(int set, struct afutex_ctl *items, int nr)
-{
-	struct afutex_ctlv args = { .items = addr_of(items), .nr = nr };
-
-	return ioctl(set, AFUTEX_IOC_CTL, &args);
-}
-
-/* Adds one member; its number, or -errno. */
-static int add(int set, const volatile void *word, uint32_t flags, uint32_t val, uint64_t cookie)
-{
-	struct afutex_ctl item = {
-		.op = AFUTEX_CTL_ADD,
-		.watch = { .uaddr = addr_of(word), .val = val, .mask = ~0u, .flags = flags,
-			   .cookie = cookie },
-	};
-
-	if (ctl(set, &item, 1) != 1)
-		return -errno;
-	return item.result ? item.result : (int)item.id;
-}
-
-static int del(int set, uint32_t id)
-{
-	struct afutex_ctl item = { .op = AFUTEX_CTL_DEL, .id = id };
-
-	return ctl(set, &item, 1) == 1 ? item.result : -errno;
-}
-
-static int mod(int set, uint32_t id, const volatile void *word, uint32_t flags, uint32_t val,
-	       uint64_t cookie)
-{
-	struct afutex_ctl item = {
-		.op = AFUTEX_CTL_MOD, .id = id,
-		.watch = { .uaddr = addr_of(word), .val = val, .mask = ~0u, .flags = flags,
-			   .cookie = cookie },
-	};
-
-	return ctl(set, &item, 1) == 1 ? item.result : -errno;
-}
-
-/* How many events there were, or -errno. */
-static int events(int set, struct afutex_event *ev, int room)
-{
-	ssize_t n = read(set, ev, room * sizeof(*ev));
-
-	return n < 0 ? -errno : n % sizeof(*ev) ? -EIO : (int)(n / sizeof(*ev));
-}
-
-#define WAKE(n, word)	EXPECT_EQ(n, do_wake(self->dev, word, variant->scope, n))
+#include "set_fixture.h"
 
 TEST_F(set, tells_which_member_was_woken)
 {
@@ -701,17 +608,6 @@ static long kernel_memory(void)
 			sum += kb;
 	fclose(f);
 	return sum * 1024;
-}
-
-/* Loads the module anew with a limit of watches, or with its own. */
-static bool reload(const char *params)
-{
-	int ko = open("/afutex.ko", O_RDONLY | O_CLOEXEC);
-	bool ok = eventually(!syscall(SYS_delete_module, "afutex", O_NONBLOCK)) &&
-		  !syscall(SYS_finit_module, ko, params, 0);
-
-	close(ko);
-	return ok;
 }
 
 FIXTURE(many)
