@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A wake of a set's member, and at the same moment something else done to the member or
+ * to the set: whoever is first, the wake arrives, once.
+ */
+#include "rivals.h"
+#include "set_fixture.h"
+
+/* What a round is about, and what came of it. */
+struct match {
+	int dev, scope, set, id;
+	uint32_t flags;
+	word_t *word, *other;
+	/* What each call returned. */
+	int woken, moved, told, removed, changed;
+	struct afutex_event ev[2];
+};
+
+static void wake(void *arg)
+{
+	struct match *m = arg;
+
+	m->woken = do_wake(m->dev, m->word, m->scope, 1);
+}
+
+static void read_one(void *arg)
+{
+	struct match *m = arg;
+
+	m->told = events(m->set, m->ev, 1);
+}
+
+/* There is nothing to write at that address. */
+static void read_in_vain(void *arg)
+{
+	struct match *m = arg;
+
+	m->told = syscall(SYS_read, m->set, 8L, sizeof(m->ev)) < 0 ? -errno : 0;
+}
+
+static void remove_member(void *arg)
+{
+	struct match *m = arg;
+
+	m->removed = del(m->set, m->id);
+}
+
+static void change_word(void *arg)
+{
+	struct match *m = arg;
+
+	m->changed = mod(m->set, m->id, m->other, m->flags, 0, 2);
+}
+
+static void close_set(void *arg)
+{
+	struct match *m = arg;
+
+	close(m->set);
+}
+
+static void read_and_close(void *arg)
+{
+	read_one(arg);
+	close_set(arg);
+}
+
+static void requeue_one(void *arg)
+{
+	struct match *m = arg;
+	struct afutex_requeue args = {
+		.uaddr = addr_of(m->word), .uaddr2 = addr_of(m->other), .requeue = 1,
+		.flags = m->flags & (FUTEX2_SIZE_U64 | FUTEX2_PRIVATE),
+	};
+
+	m->moved = ioctl(m->dev, AFUTEX_IOC_REQUEUE, &args);
+}
+
+static struct match new_match(int dev, int scope, uint32_t flags, word_t *word)
+{
+	return (struct match) {
+		.dev = dev, .scope = scope, .flags = flags, .word = word, .other = word + 100,
+	};
+}
+
+/* A set whose member, one-shot and persistent in turn, is the first to wait on the word. */
+static bool prepare(struct match *m, int round, int set)
+{
+	uint32_t persistent = round % 2 ? AFUTEX_PERSISTENT : 0;
+
+	m->set = set < 0 ? new_set(m->dev, O_NONBLOCK, 0) : set;
+	m->flags = (m->flags & ~AFUTEX_PERSISTENT) | persistent;
+	m->told = 0;
+	m->id = add(m->set, m->word, m->flags, 0, 1);
+	return m->id >= 0;
+}
+
+/* How many wakes readers were told of. */
+static int wakes_told(const struct match *m)
+{
+	return m->told == 1 ? m->ev[0].count : 0;
+}
+
+/* With each kind of memory: more than ten thousand in all. */
+#define ROUNDS	rounds(5000)
+
+#define START(...)	ASSERT_TRUE(rivals_start(&all, &m, __VA_ARGS__))
+
+TEST_F_TIMEOUT(set, wake_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, remove_member, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(0, m.removed);
+		/* It was not there any more, or passed on what it had. */
+		ASSERT_EQ(READABLE, poll_ms(next, 5000));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+TEST_F_TIMEOUT(set, wake_or_change_of_word, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, change_word, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(0, m.changed);
+		m.told = events(self->set, m.ev, 1);
+		ASSERT_TRUE(wakes_told(&m) == 1 || poll_ms(next, 5000) == READABLE);
+		/* It waits for the other word now, and only for that. */
+		ASSERT_EQ(1, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
+		ASSERT_EQ(1, events(self->set, m.ev, 1));
+		ASSERT_EQ(2, m.ev[0].cookie);
+		ASSERT_EQ(1, m.ev[0].count);
+		ASSERT_EQ(0, del(self->set, m.id));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+TEST_F_TIMEOUT(set, wake_or_close, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, close_set, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, -1));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(READABLE, poll_ms(next, 5000));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+TEST_F_TIMEOUT(set, wake_or_read, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, read_one, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		int told;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		told = wakes_told(&m);
+		ASSERT_TRUE(told || m.told == -EAGAIN);
+		m.told = events(self->set, m.ev, 1);
+		ASSERT_EQ(1, told + wakes_told(&m));
+		ASSERT_EQ(0, del(self->set, m.id));
+	}
+	rivals_stop(&all);
+}
+
+/* A reader is told, or the next gets it: one of the two. */
+TEST_F_TIMEOUT(set, wake_read_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, read_one, remove_member);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_EQ(wakes_told(&m) ? 0 : READABLE, poll_ms(next, 0));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+TEST_F_TIMEOUT(set, wake_read_or_close, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, read_one, close_set);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, -1));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(wakes_told(&m) ? 0 : READABLE, poll_ms(next, 0));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+/* ... and puts it back if the member is there. */
+TEST_F_TIMEOUT(set, failing_read_or_read, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, read_in_vain, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_TRUE(m.told == -EAGAIN || m.told == -EFAULT);
+		ASSERT_EQ(READABLE, poll_ms(self->set, 0));
+		m.told = events(self->set, m.ev, 1);
+		ASSERT_EQ(1, wakes_told(&m));
+		ASSERT_EQ(0, del(self->set, m.id));
+	}
+	rivals_stop(&all);
+}
+
+/* How many descriptors are readable; closes them. */
+static int readable(int *fds, int nr)
+{
+	int count = 0;
+
+	for (int i = 0; i < nr; i++) {
+		count += poll_ms(fds[i], 0) == READABLE;
+		close(fds[i]);
+	}
+	return count;
+}
+
+TEST_F_TIMEOUT(set, requeue_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(requeue_one, remove_member, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		rivals_meet(&all);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_TRUE(m.moved == 0 || m.moved == 1);
+		ASSERT_EQ(0, do_wake(self->dev, m.word, variant->scope, INT32_MAX));
+		ASSERT_EQ(0, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
+	}
+	rivals_stop(&all);
+}
+
+/* Wherever the member is when it goes, its wake reaches somebody who waits there. */
+TEST_F_TIMEOUT(set, requeue_wake_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(requeue_one, wake, remove_member);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next[3];
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		/* One moves at most: at each word somebody is left. */
+		for (int j = 0; j < 3; j++)
+			next[j] = do_fd(self->dev, j < 2 ? m.word : m.other, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_EQ(1, m.moved);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(1, readable(next, 3));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+	}
+	rivals_stop(&all);
+}
+
+TEST_F_TIMEOUT(set, requeue_wake_read_or_close, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(requeue_one, wake, read_and_close);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next[3];
+
+		ASSERT_TRUE(prepare(&m, i, -1));
+		for (int j = 0; j < 3; j++)
+			next[j] = do_fd(self->dev, j < 2 ? m.word : m.other, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.moved);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(1, wakes_told(&m) + readable(next, 3));
+	}
+	rivals_stop(&all);
+}
+
+TEST_HARNESS_MAIN
