@@ -675,29 +675,4 @@ TEST_F_TIMEOUT(many, very_many_words, 900)
 	EXPECT_TRUE(reload(""));
 }
 
-/* The limit of a user's watches, over all his sets. */
-TEST_F(many, limit_of_watches)
-{
-	word_t word = 0;
-	int dev, a, b;
-
-	ASSERT_TRUE(reload("max_user_watches=10"));
-	dev = afutex_open();
-	a = new_set(dev, 0, 0);
-	b = new_set(dev, 0, 0);
-	for (int i = 0; i < 10; i++)
-		ASSERT_GE(add(i % 2 ? a : b, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0), 0);
-	EXPECT_EQ(-ENOSPC, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
-	EXPECT_EQ(-ENOSPC, add(b, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
-	EXPECT_EQ(10, counter("queued"));
-	EXPECT_EQ(0, del(a, 0));
-	EXPECT_EQ(0, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
-	close(b);
-	ASSERT_TRUE(counter_becomes("queued", 5));
-	EXPECT_EQ(5, add(a, &word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0, 0));
-	close(a);
-	close(dev);
-	EXPECT_TRUE(reload(""));
-}
-
 TEST_HARNESS_MAIN

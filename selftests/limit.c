@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a user may have in sets: watches, whoever adds them, and pinned pages. */
+#include "set.h"
+
+#define LIMIT	10
+
+/* Users who are nobody's else. */
+#define ALICE	12345
+#define BOB	12346
+
+static const uint32_t private = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE;
+
+FIXTURE(limit)
+{
+	int dev;
+	word_t *word;
+};
+
+FIXTURE_SETUP(limit)
+{
+	ASSERT_TRUE(reload("max_user_watches=10"));
+	self->dev = afutex_open();
+	ASSERT_GE(self->dev, 0);
+	self->word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(self->word != MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	munmap((void *)self->word, 4096);
+	close(self->dev);
+	ASSERT_IDLE();
+	EXPECT_TRUE(reload(""));
+}
+
+/* Adds watches until one is refused. How many there were, or the errno if it is another. */
+static int fill(int set, const word_t *word)
+{
+	for (int i = 0; i < 2 * LIMIT; i++) {
+		int ret = add(set, word, private, 0, 0);
+
+		if (ret < 0)
+			return ret == -ENOSPC ? i : ret;
+	}
+	return 2 * LIMIT;
+}
+
+/* What fdinfo says that the creator has. */
+static int usage(int set)
+{
+	char path[64], text[4096] = "", *at;
+	int fd, ret = -1;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", set);
+	fd = open(path, O_RDONLY);
+	if (read(fd, text, sizeof(text) - 1) > 0) {
+		at = strstr(text, "afutex-user-watches:");
+		if (at)
+			ret = atoi(at + strlen("afutex-user-watches:"));
+	}
+	close(fd);
+	return ret;
+}
+
+/* A child of that user; in the child 0. */
+static pid_t fork_as(uid_t uid)
+{
+	pid_t pid = fork();
+
+	if (!pid && setresuid(uid, uid, uid))
+		_exit(99);
+	return pid;
+}
+
+TEST_F(limit, over_all_sets_of_a_user)
+{
+	int a = new_set(self->dev, 0, 0), b = new_set(self->dev, 0, 0);
+
+	for (int i = 0; i < LIMIT; i++)
+		ASSERT_GE(add(i % 2 ? a : b, self->word, private, 0, 0), 0);
+	EXPECT_EQ(-ENOSPC, add(a, self->word, private, 0, 0));
+	EXPECT_EQ(-ENOSPC, add(b, self->word, private, 0, 0));
+	EXPECT_EQ(LIMIT, usage(a));
+	EXPECT_EQ(10, counter("queued"));
+	EXPECT_EQ(0, del(a, 0));
+	EXPECT_EQ(9, usage(b));
+	EXPECT_EQ(0, add(a, self->word, private, 0, 0));
+	close(b);
+	ASSERT_TRUE(counter_becomes("queued", 5));
+	EXPECT_EQ(5, add(a, self->word, private, 0, 0));
+	close(a);
+}
+
+/* What was not added does not count, and what was woken and is not armed does. */
+TEST_F(limit, counts_members)
+{
+	int set = new_set(self->dev, O_NONBLOCK, 0);
+	struct afutex_event ev[LIMIT];
+
+	for (int i = 0; i < 3 * LIMIT; i++) {
+		ASSERT_EQ(-EAGAIN, add(set, self->word, private | AFUTEX_COMPARE, 1, 0));
+		ASSERT_EQ(-EINVAL, add(set, (char *)self->word + 1, private, 0, 0));
+		ASSERT_EQ(-EFAULT, add(set, (void *)8, private, 0, 0));
+	}
+	EXPECT_EQ(0, usage(set));
+	EXPECT_EQ(LIMIT, fill(set, self->word));
+	EXPECT_EQ(LIMIT, do_wake(self->dev, self->word, PRIVATE, INT32_MAX));
+	EXPECT_EQ(LIMIT, events(set, ev, LIMIT));
+	EXPECT_EQ(0, counter("queued"));
+	EXPECT_EQ(-ENOSPC, add(set, self->word, private, 0, 0));
+	/* Those can be armed again. */
+	for (int i = 0; i < LIMIT; i++)
+		EXPECT_EQ(0, mod(set, i, self->word, private, 0, 0));
+	EXPECT_EQ(LIMIT, usage(set));
+	for (int i = 0; i < LIMIT; i++)
+		EXPECT_EQ(0, del(set, i));
+	EXPECT_EQ(0, usage(set));
+	EXPECT_EQ(LIMIT, fill(set, self->word));
+	close(set);
+}
+
+/* In a batch, as far as it goes; the others are told. */
+TEST_F(limit, in_the_middle_of_a_batch)
+{
+	int set = new_set(self->dev, 0, 0);
+	struct afutex_ctl items[LIMIT + 5];
+
+	for (int i = 0; i < LIMIT + 5; i++)
+		items[i] = (struct afutex_ctl) {
+			.op = AFUTEX_CTL_ADD,
+			.watch = { .uaddr = addr_of(self->word), .mask = 1, .flags = private },
+		};
+	/* One of them makes room for the last. */
+	items[LIMIT + 3] = (struct afutex_ctl) { .op = AFUTEX_CTL_DEL, .id = 3 };
+	EXPECT_EQ(LIMIT + 5, ctl(set, items, LIMIT + 5));
+	for (int i = 0; i < LIMIT + 5; i++)
+		EXPECT_EQ(i < LIMIT || i > LIMIT + 2 ? 0 : -ENOSPC, items[i].result);
+	EXPECT_EQ(3, items[LIMIT + 4].id);
+	EXPECT_EQ(LIMIT, do_wake(self->dev, self->word, PRIVATE, INT32_MAX));
+	close(set);
+}
+
+/* A user's processes share his limit; another user has one of his own. */
+TEST_F(limit, over_all_processes_of_a_user)
+{
+	int go[2], ready[2], set;
+	pid_t pids[2];
+	char c;
+
+	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, pipe(ready));
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork_as(ALICE);
+		if (!pids[i]) {
+			set = new_set(self->dev, 0, 0);
+			for (int j = 0; j < LIMIT / 2; j++)
+				if (add(set, self->word, private, 0, 0) < 0)
+					_exit(1);
+			if (write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1)
+				_exit(2);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(1, read(ready[0], &c, 1));
+	for (int i = 0; i < 2; i++) {
+		/* ALICE has what she may have, BOB and root have nothing. */
+		pid_t pid = fork_as(i ? BOB : ALICE);
+
+		if (!pid)
+			_exit(fill(new_set(self->dev, 0, 0), self->word));
+		EXPECT_EQ(i ? LIMIT : 0, child_status(pid));
+	}
+	set = new_set(self->dev, 0, 0);
+	EXPECT_EQ(LIMIT, fill(set, self->word));
+	close(set);
+
+	/* One of hers goes; and with it what it had. */
+	ASSERT_EQ(1, write(go[1], "", 1));
+	ASSERT_TRUE(counter_becomes("queued", LIMIT / 2));
+	pids[0] = fork_as(ALICE);
+	if (!pids[0])
+		_exit(fill(new_set(self->dev, 0, 0), self->word));
+	EXPECT_EQ(LIMIT / 2, child_status(pids[0]));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	while (wait(NULL) > 0)
+		;
+	for (int i = 0; i < 2; i++) {
+		close(go[i]);
+		close(ready[i]);
+	}
+}
+
+static int send_fd(int sock, int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	char c = 'x';
+	struct iovec iov = { &c, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.buf, .msg_controllen = sizeof(control.buf),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	return sendmsg(sock, &msg, 0) == 1 ? 0 : -1;
+}
+
+static int receive_fd(int sock)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	char c;
+	struct iovec iov = { &c, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.buf, .msg_controllen = sizeof(control.buf),
+	};
+	int fd;
+
+	if (recvmsg(sock, &msg, 0) != 1 || !CMSG_FIRSTHDR(&msg))
+		return -1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+	return fd;
+}
+
+/* A set that travels is charged to who made it, also for what others add, and after he is gone. */
+TEST_F(limit, of_the_creator_wherever_the_set_goes)
+{
+	int pair[2], set, own;
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	pid = fork_as(ALICE);
+	if (!pid) {
+		set = new_set(self->dev, 0, 0);
+		for (int i = 0; i < 4; i++)
+			if (add(set, self->word, private, 0, 0) < 0)
+				_exit(1);
+		_exit(send_fd(pair[1], set) ? 2 : 0);
+	}
+	close(pair[1]);
+	ASSERT_EQ(0, child_status(pid));
+	set = receive_fd(pair[0]);
+	ASSERT_GE(set, 0);
+	own = new_set(self->dev, 0, 0);
+	EXPECT_EQ(4, usage(set));
+	EXPECT_EQ(0, usage(own));
+	EXPECT_EQ(LIMIT - 4, fill(set, self->word));
+	EXPECT_EQ(LIMIT, usage(set));
+	EXPECT_EQ(0, usage(own));
+	pid = fork_as(ALICE);
+	if (!pid)
+		_exit(fill(new_set(self->dev, 0, 0), self->word));
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(LIMIT, fill(own, self->word));
+
+	close(set);
+	ASSERT_TRUE(counter_becomes("queued", LIMIT));
+	pid = fork_as(ALICE);
+	if (!pid)
+		_exit(fill(new_set(self->dev, 0, 0), self->word));
+	EXPECT_EQ(LIMIT, child_status(pid));
+	close(own);
+	close(pair[0]);
+}
+
+/* RLIMIT_MEMLOCK refuses some of a batch; the others are armed, and fire. */
+TEST_F(limit, pinned_pages_in_a_batch)
+{
+	struct rlimit limit = { 3 * 4096, 3 * 4096 };
+	int file = memfd_create("words", MFD_CLOEXEC), pair[2], set;
+	struct afutex_event ev[LIMIT];
+	pid_t pid;
+	char *map;
+
+	ASSERT_EQ(0, ftruncate(file, 8 * 4096));
+	map = mmap(NULL, 8 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	ASSERT_TRUE(map != MAP_FAILED);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	pid = fork();
+	if (!pid) {
+		static const int page[8] = { 0, 1, 0, 2, 3, 5, 6, 7 };
+		struct afutex_ctl items[8];
+
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(ALICE, ALICE, ALICE))
+			_exit(1);
+		set = new_set(self->dev, O_NONBLOCK, 0);
+		for (int i = 0; i < 8; i++)
+			items[i] = (struct afutex_ctl) {
+				.op = AFUTEX_CTL_ADD,
+				.watch = { .uaddr = addr_of(map + page[i] * 4096), .mask = 1,
+					   .flags = FUTEX2_SIZE_U32, .cookie = i },
+			};
+		/* Private words pin nothing, and a word has one pin, for all who wait on it. */
+		items[5].watch.flags |= FUTEX2_PRIVATE;
+		if (ctl(set, items, 8) != 8)
+			_exit(2);
+		for (int i = 0; i < 8; i++)
+			if (items[i].result != (i < 4 || i == 5 ? 0 : -ENOMEM))
+				_exit(10 + i);
+		/* One that goes makes room for another. */
+		if (del(set, items[1].id))
+			_exit(3);
+		if (add(set, map + 4 * 4096, FUTEX2_SIZE_U32, 0, 9) < 0)
+			_exit(4);
+		if (add(set, map + 1 * 4096, FUTEX2_SIZE_U32, 0, 1) != -ENOMEM)
+			_exit(5);
+		_exit(send_fd(pair[1], set) ? 6 : 0);
+	}
+	close(pair[1]);
+	ASSERT_EQ(0, child_status(pid));
+	set = receive_fd(pair[0]);
+	ASSERT_GE(set, 0);
+	EXPECT_EQ(3, counter("pinned"));
+	for (int i = 0; i < 8; i++)
+		EXPECT_EQ(i == 0 ? 2 : i == 2 || i == 4,
+			  do_wake(self->dev, (word_t *)(map + i * 4096), SHARED, INT32_MAX));
+	ASSERT_EQ(4, events(set, ev, LIMIT));
+	EXPECT_EQ(0, ev[0].cookie);
+	EXPECT_EQ(2, ev[1].cookie);
+	EXPECT_EQ(3, ev[2].cookie);
+	EXPECT_EQ(9, ev[3].cookie);
+	close(set);
+	close(file);
+	close(pair[0]);
+	munmap(map, 8 * 4096);
+}
+
+TEST_HARNESS_MAIN
