@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Sets of a hundred thousand members and more. */
+#include "set.h"
+
+#define BATCH	1000
+
+static const uint32_t private = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE;
+
+FIXTURE(crowd)
+{
+	int dev, set, n;
+	word_t *words;
+	size_t size;
+};
+
+/* As many as that, or fewer where each takes far longer. */
+static int crowd_size(int n)
+{
+	return rounds(2) < 2 ? n / 50 : n;
+}
+
+FIXTURE_SETUP(crowd)
+{
+	ASSERT_TRUE(reload("max_user_watches=1000000"));
+	self->dev = afutex_open();
+	ASSERT_GE(self->dev, 0);
+	self->set = new_set(self->dev, O_NONBLOCK, 0);
+	ASSERT_GE(self->set, 0);
+	self->n = crowd_size(100000);
+	self->size = crowd_size(1000000) * sizeof(word_t);
+	self->words = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	ASSERT_TRUE(self->words != MAP_FAILED);
+	memset((void *)self->words, 0, self->size);
+}
+
+FIXTURE_TEARDOWN(crowd)
+{
+	close(self->set);
+	close(self->dev);
+	munmap((void *)self->words, self->size);
+	ASSERT_IDLE();
+	EXPECT_TRUE(reload(""));
+}
+
+/* Adds n members that stay, each on a word of its own or all on one; whether all are there. */
+static bool add_many(int set, word_t *words, int n, bool apart)
+{
+	static struct afutex_ctl items[BATCH];
+
+	for (int at = 0; at < n; at += BATCH) {
+		for (int i = 0; i < BATCH; i++)
+			items[i] = (struct afutex_ctl) {
+				.op = AFUTEX_CTL_ADD,
+				.watch = { .uaddr = addr_of(&words[apart ? at + i : 0]), .mask = 1,
+					   .cookie = at + i, .flags = private | AFUTEX_PERSISTENT },
+			};
+		if (ctl(set, items, BATCH) != BATCH)
+			return false;
+		for (int i = 0; i < BATCH; i++)
+			if (items[i].result || items[i].id != at + i)
+				return false;
+	}
+	return true;
+}
+
+/* Someone who wakes the other word, and someone who reads, while all are woken. */
+struct watcher {
+	int dev, set, n;
+	word_t *other;
+	_Atomic long given, told, told_other;
+	_Atomic bool stop;
+	long bad;
+};
+
+static void *wake_the_other(void *arg)
+{
+	struct watcher *w = arg;
+
+	while (!w->stop) {
+		if (do_wake(w->dev, w->other, PRIVATE, 1) != 1)
+			w->bad++;
+		w->given++;
+	}
+	return NULL;
+}
+
+static void *read_in_order(void *arg)
+{
+	struct watcher *w = arg;
+	struct afutex_event ev[16];
+
+	while (!w->stop || w->told_other < w->given) {
+		int n = poll_ms(w->set, 10) ? events(w->set, ev, 16) : 0;
+
+		for (int i = 0; i < n; i++) {
+			if (ev[i].cookie == w->n) {
+				w->told_other += ev[i].count;
+				continue;
+			}
+			/* Each once, in the order in which they were added. */
+			w->bad += ev[i].cookie != w->told % w->n || ev[i].count != 1;
+			w->told++;
+		}
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(crowd, one_wake_of_all_beside_wakes_of_another, 900)
+{
+	struct watcher w = {
+		.dev = self->dev, .set = self->set, .n = self->n, .other = &self->words[100],
+	};
+	pthread_t waker, reader;
+	long during = 0;
+
+	ASSERT_TRUE(add_many(self->set, self->words, self->n, false));
+	ASSERT_EQ(self->n, add(self->set, w.other, private | AFUTEX_PERSISTENT, 0, self->n));
+	ASSERT_EQ(0, pthread_create(&waker, NULL, wake_the_other, &w));
+	ASSERT_EQ(0, pthread_create(&reader, NULL, read_in_order, &w));
+	/* The other word's wakes do not wait for the end: seen at once, or the next time. */
+	for (int i = 1; i <= 2 || (!during && i < 20); i++) {
+		long before = w.given;
+
+		ASSERT_TRUE(eventually(w.given > before));
+		before = w.given;
+		ASSERT_EQ(self->n, do_wake(self->dev, self->words, PRIVATE, INT32_MAX));
+		/* One was perhaps under way before. */
+		if (w.given > before + 2)
+			during += w.given - before;
+		ASSERT_TRUE(eventually(w.told == (long)i * self->n));
+	}
+	EXPECT_GT(during, 0);
+	w.stop = true;
+	pthread_join(waker, NULL);
+	pthread_join(reader, NULL);
+	EXPECT_EQ(0, w.bad);
+	EXPECT_EQ(w.given, w.told_other);
+}
+
+/* A member that stays goes to the end of the queue: whoever came last has his turn. */
+TEST_F_TIMEOUT(crowd, all_take_turns, 900)
+{
+	struct afutex_event ev[64];
+	int last, told = 0, n;
+
+	ASSERT_TRUE(add_many(self->set, self->words, self->n, false));
+	last = do_fd(self->dev, self->words, PRIVATE, 0);
+	for (int i = 0; i < self->n; i++)
+		ASSERT_EQ(1, do_wake(self->dev, self->words, PRIVATE, 1));
+	EXPECT_EQ(0, poll_ms(last, 0));
+	EXPECT_EQ(1, do_wake(self->dev, self->words, PRIVATE, 1));
+	EXPECT_EQ(READABLE, poll_ms(last, 0));
+	while ((n = events(self->set, ev, 64)) > 0) {
+		for (int i = 0; i < n; i++) {
+			ASSERT_EQ(told++, (int)ev[i].cookie);
+			ASSERT_EQ(1, ev[i].count);
+		}
+	}
+	EXPECT_EQ(self->n, told);
+	/* And from the start. */
+	EXPECT_EQ(2, do_wake(self->dev, self->words, PRIVATE, 2));
+	ASSERT_EQ(2, events(self->set, ev, 64));
+	EXPECT_EQ(0, ev[0].cookie);
+	EXPECT_EQ(1, ev[1].cookie);
+	close(last);
+}
+
+/* What fdinfo says of a set; its length. */
+static int read_fdinfo(int set, char *text, int room)
+{
+	char path[64];
+	int fd, len = 0, n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", set);
+	fd = open(path, O_RDONLY);
+	while ((n = read(fd, text + len, room - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	text[len] = 0;
+	return len;
+}
+
+TEST_F_TIMEOUT(crowd, fdinfo_stays_readable, 900)
+{
+	static char text[65536];
+	char expected[64];
+
+	ASSERT_TRUE(add_many(self->set, self->words, self->n, true));
+	EXPECT_LT(read_fdinfo(self->set, text, sizeof(text)), 8192);
+	snprintf(expected, sizeof(expected), "afutex-members:\t%d\n", self->n);
+	EXPECT_TRUE(strstr(text, expected) != NULL);
+	snprintf(expected, sizeof(expected), "afutex-user-watches:\t%d of 1000000\n", self->n);
+	EXPECT_TRUE(strstr(text, expected) != NULL);
+
+	/* Those that are left are found, however far from each other they are. */
+	for (int i = 0; i < self->n; i++)
+		if (i % (self->n / 2) != 7)
+			ASSERT_EQ(0, del(self->set, i));
+	EXPECT_LT(read_fdinfo(self->set, text, sizeof(text)), 8192);
+	EXPECT_TRUE(strstr(text, "afutex-members:\t2\n") != NULL);
+	EXPECT_TRUE(strstr(text, "afutex-user-watches:\t2 of 1000000\n") != NULL);
+	EXPECT_TRUE(strstr(text, "afutex-watch:\t7 armed") != NULL);
+	snprintf(expected, sizeof(expected), "afutex-watch:\t%d armed", self->n / 2 + 7);
+	EXPECT_TRUE(strstr(text, expected) != NULL);
+}
+
+/* Kernel memory that is not page cache nor user memory, in bytes. */
+static long kernel_memory(void)
+{
+	char line[128];
+	long kb, sum = 0;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "Slab: %ld", &kb) == 1 ||
+		    sscanf(line, "VmallocUsed: %ld", &kb) == 1)
+			sum += kb;
+	fclose(f);
+	return sum * 1024;
+}
+
+/* As many as a loop may want, through one descriptor; and what each takes. */
+TEST_F_TIMEOUT(crowd, very_many_words, 900)
+{
+	int n = crowd_size(1000000);
+	struct afutex_event ev[100];
+	unsigned int seed = 1;
+	long before, after;
+
+	before = kernel_memory();
+	ASSERT_TRUE(add_many(self->set, self->words, n, true));
+	after = kernel_memory();
+	EXPECT_EQ(n, counter("queued"));
+	EXPECT_EQ(0, counter("pinned"));
+	TH_LOG("%d watches, %ld bytes of kernel memory for each", n, (after - before) / n);
+
+	for (int i = 0; i < 10000; i++) {
+		int which = rand_r(&seed) % n;
+
+		ASSERT_EQ(1, do_wake(self->dev, &self->words[which], PRIVATE, 1));
+		ASSERT_EQ(1, events(self->set, ev, 100));
+		ASSERT_EQ(which, (int)ev[0].cookie);
+	}
+}
+
+TEST_HARNESS_MAIN
