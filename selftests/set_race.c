@@ -236,6 +236,29 @@ TEST_F_TIMEOUT(set, wake_read_or_close, 900)
 	rivals_stop(&all);
 }
 
+/* A reader has taken the event, cannot deliver it, and finds the member gone. */
+TEST_F_TIMEOUT(set, failing_read_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(wake, read_in_vain, remove_member);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.woken);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_TRUE(m.told == -EAGAIN || m.told == -EFAULT);
+		ASSERT_EQ(READABLE, poll_ms(next, 5000));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
 /* ... and puts it back if the member is there. */
 TEST_F_TIMEOUT(set, failing_read_or_read, 900)
 {
