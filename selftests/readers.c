@@ -139,6 +139,60 @@ static bool reader_start(struct reader *r, struct shared *shared, bool wait_call
 	       eventually(r->tid && task_state(r->tid) == 'S');
 }
 
+/* One wake, as many events as there are readers, each of whom has room for one only. */
+TEST_F_TIMEOUT(set, who_leaves_events_leaves_nobody_asleep, 900)
+{
+	struct shared shared = { .set = new_set(self->dev, 0, 0) };
+	struct reader r[THREADS];
+
+	for (int i = 0; i < THREADS; i++)
+		ASSERT_EQ(i, add(shared.set, self->word, self->flags | AFUTEX_PERSISTENT, 0, i));
+	for (int round = 0; round < rounds(500); round++) {
+		int seen = 0;
+
+		for (int i = 0; i < THREADS; i++)
+			ASSERT_TRUE(reader_start(&r[i], &shared, (round + i) % 2));
+		WAKE(THREADS, self->word);
+		for (int i = 0; i < THREADS; i++) {
+			ASSERT_TRUE(eventually(r[i].done));
+			pthread_join(r[i].thread, NULL);
+			ASSERT_EQ(1, r[i].nr);
+			ASSERT_EQ(1, r[i].ev[0].count);
+			seen |= 1 << r[i].ev[0].cookie;
+		}
+		ASSERT_EQ((1 << THREADS) - 1, seen);
+	}
+	close(shared.set);
+}
+
+/* The same with events that are there at once, not from a wake. */
+TEST_F_TIMEOUT(set, changed_words_wake_all_readers, 900)
+{
+	struct shared shared = { .set = new_set(self->dev, 0, 0) };
+	struct reader r[THREADS];
+	struct afutex_ctl items[THREADS];
+
+	for (int round = 0; round < rounds(500); round++) {
+		for (int i = 0; i < THREADS; i++) {
+			ASSERT_TRUE(reader_start(&r[i], &shared, (round + i) % 2));
+			items[i] = (struct afutex_ctl) {
+				.op = round ? AFUTEX_CTL_MOD : AFUTEX_CTL_ADD, .id = i,
+				.watch = { .uaddr = addr_of(self->word), .val = 1, .mask = 1,
+					   .flags = self->flags | AFUTEX_COMPARE | AFUTEX_READY },
+			};
+		}
+		ASSERT_EQ(THREADS, ctl(shared.set, items, THREADS));
+		for (int i = 0; i < THREADS; i++) {
+			ASSERT_EQ(0, items[i].result);
+			ASSERT_TRUE(eventually(r[i].done));
+			pthread_join(r[i].thread, NULL);
+			ASSERT_EQ(1, r[i].nr);
+			ASSERT_EQ(AFUTEX_VALUE_CHANGED, r[i].ev[0].why);
+		}
+	}
+	close(shared.set);
+}
+
 /* A reader that is interrupted as the event comes does not take the wake-up with it. */
 TEST_F_TIMEOUT(set, interrupted_reader_leaves_it_to_another, 900)
 {

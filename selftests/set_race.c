@@ -12,7 +12,7 @@ struct match {
 	uint32_t flags;
 	word_t *word, *other;
 	/* What each call returned. */
-	int woken, moved, told, removed, changed;
+	int woken, moved, told, told_too, seen, removed, changed;
 	struct afutex_event ev[2];
 };
 
@@ -348,6 +348,47 @@ TEST_F_TIMEOUT(set, requeue_wake_read_or_close, 900)
 		ASSERT_EQ(1, m.moved);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(1, wakes_told(&m) + readable(next, 3));
+	}
+	rivals_stop(&all);
+}
+
+static void read_too(void *arg)
+{
+	struct match *m = arg;
+
+	m->told_too = events(m->set, &m->ev[1], 1);
+}
+
+static void look(void *arg)
+{
+	struct match *m = arg;
+
+	m->seen = poll_ms(m->set, 0);
+}
+
+/* Two take one of four events each: a third who looks sees that there are some. */
+TEST_F_TIMEOUT(set, read_read_or_look, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	m.set = self->set;
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(i, add(self->set, self->word, self->flags | AFUTEX_PERSISTENT, 0, i));
+	START(read_one, read_too, look);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct afutex_event left[4];
+		int seen = 0;
+
+		WAKE(4, self->word);
+		rivals_meet(&all);
+		ASSERT_EQ(1, m.told);
+		ASSERT_EQ(1, m.told_too);
+		ASSERT_EQ(READABLE, m.seen);
+		ASSERT_EQ(2, events(self->set, left, 4));
+		for (int j = 0; j < 2; j++)
+			seen |= 1 << m.ev[j].cookie | 1 << left[j].cookie;
+		ASSERT_EQ(15, seen);
 	}
 	rivals_stop(&all);
 }
