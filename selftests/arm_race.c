@@ -191,6 +191,35 @@ TEST_F_TIMEOUT(set, change_or_change, 900)
 	rivals_stop(&all);
 }
 
+/* Armed and removed at once: it is gone, and waits for nothing. */
+TEST_F_TIMEOUT(set, arm_or_removal, 900)
+{
+	struct match m = MATCH;
+	struct rivals all;
+
+	START(arm, remove_member, wake);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		m.flags = self->flags | (i % 2 ? AFUTEX_PERSISTENT : 0);
+		m.id = add(self->set, m.other, m.flags, 0, 0);
+		ASSERT_GE(m.id, 0);
+		next = do_fd(self->dev, m.word, variant->scope, 0);
+		rivals_meet(&all);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_TRUE(m.armed == 0 || m.armed == -ENOENT);
+		ASSERT_EQ(1, m.woken);
+		/* It came first, and the member behind it. */
+		ASSERT_EQ(READABLE, poll_ms(next, 0));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+		ASSERT_EQ(-ENOENT, del(self->set, m.id));
+		ASSERT_EQ(0, do_wake(self->dev, m.word, variant->scope, INT32_MAX));
+		ASSERT_EQ(0, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
 /* Removed twice: it is gone once, and passes on once. */
 TEST_F_TIMEOUT(set, removal_or_removal, 900)
 {
