@@ -335,4 +335,23 @@ TEST_F(limit, pinned_pages_in_a_batch)
 	munmap(map, 8 * 4096);
 }
 
+/* Who waits on a word that is pinned already needs no room for another pin. */
+TEST_F(limit, second_waiter_is_not_charged)
+{
+	struct rlimit limit = { 4096, 4096 };
+	pid_t pid = fork();
+
+	if (!pid) {
+		int set = new_set(self->dev, 0, 0);
+
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(ALICE, ALICE, ALICE))
+			_exit(1);
+		for (int i = 0; i < 3; i++)
+			if (add(set, self->word, FUTEX2_SIZE_U32, 0, 0) != i)
+				_exit(2 + i);
+		_exit(do_wake(self->dev, self->word, SHARED, INT32_MAX) == 3 ? 0 : 5);
+	}
+	EXPECT_EQ(0, child_status(pid));
+}
+
 TEST_HARNESS_MAIN
