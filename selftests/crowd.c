@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sets of a hundred thousand members and more. */
+#include <sys/mount.h>
+
 #include "set.h"
 
 #define BATCH	1000
@@ -205,43 +207,95 @@ TEST_F_TIMEOUT(crowd, fdinfo_stays_readable, 900)
 	EXPECT_TRUE(strstr(text, expected) != NULL);
 }
 
-/* Kernel memory that is not page cache nor user memory, in bytes. */
-static long kernel_memory(void)
+/* What a line of a file says, in bytes if it is in kB; -1 if there is none. */
+static long value_of(const char *path, const char *name)
 {
-	char line[128];
-	long kb, sum = 0;
-	FILE *f = fopen("/proc/meminfo", "r");
+	FILE *f = fopen(path, "r");
+	char line[128], unit[8];
+	long value, found = -1;
 
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "Slab: %ld", &kb) == 1 ||
-		    sscanf(line, "VmallocUsed: %ld", &kb) == 1)
-			sum += kb;
-	fclose(f);
-	return sum * 1024;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, strlen(name)) && strchr(": ", line[strlen(name)])) {
+			unit[0] = 0;
+			if (sscanf(line + strlen(name) + 1, "%ld %7s", &value, unit) >= 1)
+				found = strcmp(unit, "kB") ? value : value * 1024;
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
 }
 
-/* As many as a loop may want, through one descriptor; and what each takes. */
+#define CROWD_GROUP	"/tmp/cgroup/crowd"
+
+/* A memory cgroup of our own: it counts what the kernel takes for us, wherever from. */
+static bool join_cgroup(void)
+{
+	mkdir("/tmp/cgroup", 0700);
+	if (mount("none", "/tmp/cgroup", "cgroup2", 0, NULL) && errno != EBUSY)
+		return false;
+	write_string("/tmp/cgroup/cgroup.subtree_control", "+memory");
+	mkdir(CROWD_GROUP, 0700);
+	write_string(CROWD_GROUP "/cgroup.procs", "0");
+	return value_of(CROWD_GROUP "/memory.stat", "kernel") >= 0;
+}
+
+static bool leave_cgroup(void)
+{
+	write_string("/tmp/cgroup/cgroup.procs", "0");
+	return eventually(!rmdir(CROWD_GROUP));
+}
+
+static long charged_memory(void)
+{
+	return value_of(CROWD_GROUP "/memory.stat", "kernel");
+}
+
+static long kernel_memory(void)
+{
+	return value_of("/proc/meminfo", "Slab") + value_of("/proc/meminfo", "VmallocUsed");
+}
+
+/*
+ * As many as a loop may want, through one descriptor; and what each takes: at most 256
+ * bytes, all of them charged to who takes them.
+ */
 TEST_F_TIMEOUT(crowd, very_many_words, 900)
 {
-	int n = crowd_size(1000000);
 	struct afutex_event ev[100];
 	unsigned int seed = 1;
-	long before, after;
 
-	before = kernel_memory();
-	ASSERT_TRUE(add_many(self->set, self->words, n, true));
-	after = kernel_memory();
-	EXPECT_EQ(n, counter("queued"));
-	EXPECT_EQ(0, counter("pinned"));
-	TH_LOG("%d watches, %ld bytes of kernel memory for each", n, (after - before) / n);
+	ASSERT_TRUE(join_cgroup());
+	for (int n = self->n; n <= 10 * self->n; n *= 10) {
+		int set = new_set(self->dev, O_NONBLOCK, 0);
+		long before = kernel_memory(), charged_before = charged_memory();
+		long each, charged;
 
-	for (int i = 0; i < 10000; i++) {
-		int which = rand_r(&seed) % n;
+		ASSERT_TRUE(add_many(set, self->words, n, true));
+		each = (kernel_memory() - before) / n;
+		charged = (charged_memory() - charged_before) / n;
+		EXPECT_EQ(n, counter("queued"));
+		EXPECT_EQ(0, counter("pinned"));
+		TH_LOG("%d watches, %ld bytes of kernel memory for each, %ld charged", n, each,
+		       charged);
+		/* A kernel that checks itself has more about each object. */
+		if (self->n == 100000) {
+			EXPECT_LE(each, 256);
+			EXPECT_LE(charged, 256);
+			EXPECT_GE(charged, 64);
+		}
 
-		ASSERT_EQ(1, do_wake(self->dev, &self->words[which], PRIVATE, 1));
-		ASSERT_EQ(1, events(self->set, ev, 100));
-		ASSERT_EQ(which, (int)ev[0].cookie);
+		for (int i = 0; i < 5000; i++) {
+			int which = rand_r(&seed) % n;
+
+			ASSERT_EQ(1, do_wake(self->dev, &self->words[which], PRIVATE, 1));
+			ASSERT_EQ(1, events(set, ev, 100));
+			ASSERT_EQ(which, (int)ev[0].cookie);
+		}
+		close(set);
+		ASSERT_TRUE(counter_becomes("queued", 0));
 	}
+	EXPECT_TRUE(leave_cgroup());
 }
 
 TEST_HARNESS_MAIN
