@@ -185,13 +185,6 @@ void afutex_spin_lock_nested(spinlock_t *lock)
 	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
 }
 
-/* Whether a counter is 0, as seen after all that the caller stored before. */
-bool afutex_is_zero(const atomic_t *counter)
-{
-	smp_mb();
-	return !atomic_read(counter);
-}
-
 /*
  * Pollers and owners of a file are told that it became readable. The barrier in
  * wq_has_sleeper() pairs with that in poll_wait() and with prepare_to_wait().
@@ -201,12 +194,17 @@ bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **f
 	return wq_has_sleeper(head) || READ_ONCE(*fasync);
 }
 
-void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync)
+void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **fasync)
 {
-	if (wq_has_sleeper(head))
-		__wake_up(head, TASK_NORMAL, 1, poll_to_key(EPOLLIN | EPOLLRDNORM));
+	__wake_up(head, TASK_NORMAL, 1, poll_to_key(EPOLLIN | EPOLLRDNORM));
 	if (READ_ONCE(*fasync))
 		kill_fasync(fasync, SIGIO, POLL_IN);
+}
+
+void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync)
+{
+	if (afutex_has_listeners(head, fasync))
+		afutex_wake_listeners(head, fasync);
 }
 
 void afutex_put_page(struct page *page)

@@ -55,9 +55,9 @@ void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
 /* Locks. */
 void afutex_spin_lock_nested(spinlock_t *lock);
 
-/* Counters and wait queues. */
-bool afutex_is_zero(const atomic_t *counter);
+/* Wait queues. */
 bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **fasync);
+void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **fasync);
 void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync);
 
 /* Files and machines. */

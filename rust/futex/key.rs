@@ -114,20 +114,25 @@ impl KeyId {
     /// # Errors
     ///
     /// `EFAULT` if a shared word is not mapped readable. A private one is not looked at.
+    #[inline]
     pub(crate) fn with<R>(word: UserWord, scope: Scope, f: impl FnOnce(&Self) -> R) -> Result<R> {
+        let mm = CurrentMm::get()?;
+
         match scope {
-            Scope::Private => Ok(f(&Self::private(CurrentMm::get()?, word))),
+            Scope::Private => Ok(f(&Self::private(mm, word))),
             Scope::Shared => {
                 let page = PageRef::lookup(word.addr())?;
-                Ok(f(&Self::in_page_or_mm(page.backing(), page.id(), word)?))
+                Ok(f(&Self::shared(mm, page.backing(), page.id(), word)))
             }
         }
     }
 
-    fn in_page_or_mm(backing: Backing, page: usize, word: UserWord) -> Result<Self> {
+    /// Whom a shared `word` belongs to, in that page of the memory of `mm`.
+    #[inline]
+    fn shared(mm: CurrentMm, backing: Backing, page: usize, word: UserWord) -> Self {
         match backing {
-            Backing::Anonymous => Ok(Self::new(Kind::Mm, CurrentMm::get()?.0, word.addr())),
-            Backing::Object => Ok(Self::new(Kind::Page, page, word.addr() % PAGE_SIZE)),
+            Backing::Anonymous => Self::new(Kind::Mm, mm.0, word.addr()),
+            Backing::Object => Self::new(Kind::Page, page, word.addr() % PAGE_SIZE),
         }
     }
 
@@ -207,7 +212,7 @@ impl Key {
             Scope::Private => Kind::Private,
             Scope::Shared => {
                 let page = PinnedPage::pin(word.addr())?;
-                let id = KeyId::in_page_or_mm(page.backing(), page.id(), word)?;
+                let id = KeyId::shared(CurrentMm::get()?, page.backing(), page.id(), word);
 
                 if id.kind() == Kind::Page {
                     // The page is charged once, to who waited first.

@@ -394,7 +394,7 @@ impl Member {
 
     /// Takes the first member off the list, and what it has to tell.
     #[inline]
-    pub(super) fn tell(ready: &mut Ready, event: &mut afutex_event) -> Option<Told> {
+    pub(super) fn tell(ready: &mut Ready) -> Option<(Told, afutex_event)> {
         // From here on it can be listed again.
         let member = ready.list.pop_front()?.into_arc();
         let state = member.state.access_mut(ready);
@@ -409,18 +409,19 @@ impl Member {
             0
         };
 
-        *event = afutex_event {
+        let event = afutex_event {
             cookie: state.cookie,
             why: woken | changed,
             count: core::mem::take(&mut state.count),
         };
         state.telling = state.telling.wrapping_add(1);
         let owed = core::mem::take(&mut state.owed);
-        Some(Told {
+        let told = Told {
             member,
             owed,
             settle: false,
-        })
+        };
+        Some((told, event))
     }
 
     /// What the member shows of itself.

@@ -9,11 +9,11 @@
 use super::entry::Seat;
 use super::Futexes;
 use crate::sys::bindings;
+use crate::sys::read_once::read_once;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
-    Full,
-    Relaxed, //
+    Full, //
 };
 
 /// Wakes that nobody has read, in one word:
@@ -129,7 +129,7 @@ impl AtomicOwed {
     /// What there is at this moment.
     #[inline]
     pub(super) fn get(&self) -> Owed {
-        Owed(self.0.load(Relaxed))
+        Owed(read_once(&self.0))
     }
 }
 

@@ -45,6 +45,7 @@ use crate::sys::task::{
 };
 use crate::sys::user_mem::{
     self,
+    Buffer,
     Dest,
     UserDest, //
 };
@@ -230,28 +231,26 @@ impl Set {
     /// Tells events to a reader, as many as there are and fit, and puts back what did not reach him.
     /// Returns how many did; `EFAULT` if none did though there was one.
     fn drain(this: &Pollable<Self>, out: &mut impl Dest) -> Result<usize> {
-        const FEW: usize = 16;
-        const NONE: afutex_event = afutex_event {
-            cookie: 0,
-            why: 0,
-            count: 0,
-        };
+        const FEW: usize = 8;
         let mut few = [const { None }; FEW];
-        let mut events = [const { NONE }; FEW];
+        let mut buffer = Buffer::<afutex_event, FEW>::new();
         let mut count = 0;
 
         loop {
             let room = FEW.min(out.room() / size_of::<afutex_event>());
             let mut taken = 0;
+            buffer.clear();
             let mut ready = this.ready.lock();
-            while taken < room {
-                let Some(told) = Member::tell(&mut ready, &mut events[taken]) else {
+            for slot in few.iter_mut().take(room) {
+                let Some((told, event)) = Member::tell(&mut ready) else {
                     break;
                 };
-                few[taken] = Some(told);
+                *slot = Some(told);
+                buffer.push(event);
                 taken += 1;
             }
             drop(ready);
+            let events = buffer.as_slice();
             if taken == 0 {
                 return Ok(count);
             }
@@ -259,7 +258,7 @@ impl Set {
             // All at once; if that fails, as many as go.
             let mut told = taken;
             let mut failed = None;
-            if out.put_all(&events[..taken]).is_err() {
+            if out.put_all(events).is_err() {
                 told = 0;
                 while told < taken {
                     if let Err(err) = out.put(&events[told]) {

@@ -545,7 +545,7 @@ impl Table {
                     rotate(cursor, chain.ticket);
                     drop(guard);
                     if let Some(watch) = listener {
-                        watch.notify_readable();
+                        watch.notify_listeners();
                     }
                 }
                 Target::Watch(watch) => {

@@ -193,14 +193,21 @@ pub(crate) fn wake(
     count: u32,
     mask: u32,
 ) -> Result<u32> {
+    let table = &futexes.table;
+
+    if mask == 0 {
+        return Err(EINVAL);
+    }
     match scope {
         // The barrier comes with the look at the bucket.
-        Scope::Private if mask != 0 => Ok(futexes.table.wake(
-            &KeyId::private(CurrentMm::get()?, word),
-            count,
-            mask,
-        )),
-        _ => Waker::new(futexes)?.wake(word, scope, count, mask),
+        Scope::Private => Ok(table.wake(&KeyId::private(CurrentMm::get()?, word), count, mask)),
+        Scope::Shared => {
+            smp_mb(Full);
+            if table.is_unshared(word) {
+                return Ok(0);
+            }
+            KeyId::with(word, scope, |id| table.wake_after_fence(id, count, mask))
+        }
     }
 }
 

@@ -2,18 +2,18 @@
 
 //! A count of waiters that wakers look at without a lock.
 
-use super::bindings;
+use super::read_once::read_once;
 use kernel::sync::atomic::{
     Atomic,
     Full,
     Relaxed, //
 };
+use kernel::sync::barrier::smp_mb;
 
 /// How many wait, or are about to.
 ///
 /// Counting up and looking are ordered as the two sides of a store buffer: either who looks sees the
 /// count, or who counted sees all that the other stored before he looked.
-#[repr(transparent)]
 pub(crate) struct Counter(Atomic<i32>);
 
 impl Counter {
@@ -35,18 +35,19 @@ impl Counter {
     /// Whether nobody is counted: a full barrier, and then a look.
     #[inline]
     pub(crate) fn is_zero(&self) -> bool {
-        // SAFETY: An `Atomic<i32>` is an `atomic_t`.
-        unsafe { bindings::afutex_is_zero(core::ptr::from_ref(&self.0).cast()) }
+        smp_mb(Full);
+        self.is_zero_after_fence()
     }
 
     /// As `is_zero`, where a full barrier was passed before.
     #[inline]
     pub(crate) fn is_zero_after_fence(&self) -> bool {
-        self.0.load(Relaxed) == 0
+        self.get() == 0
     }
 
-    /// The count, for statistics.
+    /// The count.
+    #[inline]
     pub(crate) fn get(&self) -> i32 {
-        self.0.load(Relaxed)
+        read_once(&self.0)
     }
 }

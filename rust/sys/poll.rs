@@ -80,7 +80,14 @@ impl PollHead {
     }
 
     /// Registers the poller for [`PollHead::wake_readers`]. To be called before the state is looked at.
+    #[inline]
     pub(crate) fn register(&self, request: &PollRequest<'_>) {
+        // Who only looks again has no use for it: most calls of epoll's.
+        //
+        // SAFETY: `table` is null or valid by the type invariants of `PollRequest`.
+        if !unsafe { request.table.as_ref() }.is_some_and(|table| table._qproc.is_some()) {
+            return;
+        }
         // SAFETY: `file` and `table` are valid by the type invariants of `PollRequest`. The head
         // lives until `->release` by the safety requirements of `new`, and all pollers are off
         // it by then: poll and io_uring hold the file, epoll leaves in `eventpoll_release`.
@@ -125,6 +132,13 @@ impl PollHead {
     pub(crate) fn has_listeners(&self, fasync: &FasyncList) -> bool {
         // SAFETY: Reads pointers of both.
         unsafe { super::bindings::afutex_has_listeners(self.head.get(), fasync.as_ptr()) }
+    }
+
+    /// As `wake_readers`, where there are listeners.
+    #[inline]
+    pub(crate) fn wake_listeners(&self, fasync: &FasyncList) {
+        // SAFETY: Head and list are initialised, and have locks of their own.
+        unsafe { super::bindings::afutex_wake_listeners(self.head.get(), fasync.as_ptr()) };
     }
 
     /// Wakes readers and pollers that are interested in [`READABLE`], and signals the owners on

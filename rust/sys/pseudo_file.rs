@@ -110,6 +110,12 @@ impl<T> Pollable<T> {
         self.head.has_listeners(&self.fasync)
     }
 
+    /// As `notify_readable`, of what [has listeners](Self::has_listeners).
+    #[inline]
+    pub(crate) fn notify_listeners(&self) {
+        self.head.wake_listeners(&self.fasync);
+    }
+
     /// What is behind the file never moves.
     pub(crate) fn pinned<'a>(this: ArcBorrow<'a, Self>) -> Pin<&'a T> {
         // SAFETY: What an `Arc` holds never moves, and `inner` is structurally pinned. The borrow

@@ -19,6 +19,7 @@
 //!                   [b]                     [e]
 //! ```
 
+use super::read_once::read_once;
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
 use core::mem::MaybeUninit;
@@ -27,7 +28,6 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{
     Acquire,
     Atomic,
-    Relaxed,
     Release, //
 };
 
@@ -142,7 +142,7 @@ impl<T> Node<T> {
 
     /// The item, if it is parked with `with`.
     pub(crate) fn parked<'a, H>(&'a self, with: &'a mut H) -> Option<&'a T> {
-        if self.home.load(Relaxed) != parked_at(with) {
+        if read_once(&self.home) != parked_at(with) {
             return None;
         }
         // SAFETY: By the type invariants it is initialised, and ours as long as `with` is borrowed.
@@ -152,7 +152,7 @@ impl<T> Node<T> {
     /// Takes the item, if it is parked with `with`.
     #[inline]
     pub(crate) fn unpark<H>(&self, with: &mut H) -> Option<T> {
-        if self.home.load(Relaxed) != parked_at(with) {
+        if read_once(&self.home) != parked_at(with) {
             return None;
         }
         // SAFETY: By the type invariants it is initialised and ours.
@@ -350,7 +350,7 @@ impl<T> Rings<T> {
 
     /// Takes the item of `node`, if it is queued here.
     pub(crate) fn remove(self: Pin<&mut Self>, node: &Node<T>) -> Option<T> {
-        if node.home.load(Relaxed) != self.addr() {
+        if read_once(&node.home) != self.addr() {
             return None;
         }
         // SAFETY: By the type invariants it is on a ring of this.
@@ -454,7 +454,7 @@ impl<T: Item> Rings<T> {
     ) -> bool {
         let node = node.get_ref();
 
-        if node.home.load(Relaxed) != parked_at(with) {
+        if read_once(&node.home) != parked_at(with) {
             return false;
         }
         // SAFETY: By the type invariants the item is initialised and ours, and the node is on no

@@ -51,18 +51,46 @@ pub(crate) fn read<T: FromBytes>(addr: usize) -> Result<T> {
     Ok(unsafe { value.0.assume_init() })
 }
 
-/// Room for `N` structures that are read at once.
-pub(crate) struct Buffer<T, const N: usize>([MaybeUninit<T>; N]);
+/// Structures that are read, or to be written, at once: up to `N` of them.
+///
+/// # Invariants
+///
+/// The first `len` are initialised.
+pub(crate) struct Buffer<T, const N: usize> {
+    items: [MaybeUninit<T>; N],
+    len: usize,
+}
 
 impl<T: FromBytes + AsBytes, const N: usize> Buffer<T, N> {
     /// Makes room, with nothing in it.
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; N])
+        // INVARIANT: None.
+        Self {
+            items: [const { MaybeUninit::uninit() }; N],
+            len: 0,
+        }
     }
 
-    /// Reads `count` structures that follow one another, or as many as there is room for. May fault
-    /// and sleep.
+    /// Forgets what is in it.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        // INVARIANT: None. Plain bytes need not be dropped.
+        self.len = 0;
+    }
+
+    /// Adds one, if there is room.
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) {
+        if let Some(slot) = self.items.get_mut(self.len) {
+            slot.write(item);
+            // INVARIANT: One more.
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    /// Reads `count` structures that follow one another, or as many as there is room for, instead
+    /// of what is in it. May fault and sleep.
     ///
     /// # Errors
     ///
@@ -72,12 +100,27 @@ impl<T: FromBytes + AsBytes, const N: usize> Buffer<T, N> {
         const { assert!(align_of::<T>() == align_of::<u64>()) };
         let count = count.min(N);
         let len = const { words::<T>() } as usize * count;
-        let to = self.0.as_mut_ptr().cast::<T>();
 
         // SAFETY: There is room for as many words, and any user address may be tried.
-        done(unsafe { bindings::afutex_get_words(to.cast(), addr, len as u32) })?;
-        // SAFETY: All bytes of `count` structures were written, and any will do.
-        Ok(unsafe { core::slice::from_raw_parts_mut(to, count) })
+        done(unsafe {
+            bindings::afutex_get_words(self.items.as_mut_ptr().cast(), addr, len as u32)
+        })?;
+        // INVARIANT: All bytes of `count` structures were written, and any will do.
+        self.len = count;
+        Ok(self.as_mut_slice())
+    }
+
+    #[inline]
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: By the type invariants.
+        unsafe { core::slice::from_raw_parts_mut(self.items.as_mut_ptr().cast(), self.len) }
+    }
+
+    /// What is in it.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: By the type invariants.
+        unsafe { core::slice::from_raw_parts(self.items.as_ptr().cast(), self.len) }
     }
 }
 

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A relaxed load, without a call.
+//!
+//! [`Atomic::load`] calls a function of the kernel's C helpers for what is one instruction on every
+//! machine. Where a load decides whether there is anything to do at all, that call is most of it.
+
+use kernel::sync::atomic::Atomic;
+
+/// Types whose atomic read is `READ_ONCE()`: `atomic_read()` and `atomic64_read()` on 64 bits.
+pub(crate) trait ReadOnce: Copy {}
+
+impl ReadOnce for i32 {}
+impl ReadOnce for u64 {}
+impl ReadOnce for usize {}
+
+/// As `atomic.load(Relaxed)`.
+#[inline(always)]
+pub(crate) fn read_once<T>(atomic: &Atomic<T>) -> T
+where
+    T: ReadOnce + kernel::sync::atomic::AtomicType,
+{
+    // SAFETY: The pointer is valid and aligned. A volatile read is what READ_ONCE() is, for which
+    // the memory model of the kernel allows concurrent atomic writes.
+    unsafe { atomic.as_ptr().read_volatile() }
+}
