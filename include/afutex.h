@@ -11,6 +11,7 @@
  *	futex_up		puts a token back
  *	futex_up_fair		hands it to who waits longest, if anybody does
  *	futex_await		a descriptor that becomes readable when one may be had
+ *	futex_claim		takes one then, as futex_trydown does without waiting
  *
  * A futex may be in private or in shared memory, and works in both: it is known by
  * what it is. Nobody waiting, down and up are one atomic instruction and no system
@@ -28,7 +29,7 @@
  *
  * The count. From 0 up it is the number of tokens, and nobody waits. -1: there are
  * none, and there may be somebody who waits. FUTEX_PASSED: there is one, on its way
- * to somebody who was woken.
+ * to somebody who was woken. Who takes the last and may have waited leaves -1.
  *
  * Fairness. futex_up makes the token anybody's: a thread that takes and puts back in
  * a loop may take it again before who was woken runs. futex_up_fair marks it as
@@ -138,13 +139,13 @@ static inline void futex_init(struct futex *f, int val)
 	__atomic_store_n(&f->count, val, __ATOMIC_RELEASE);
 }
 
-/* Takes a token if there is one: 0, or -1 and EWOULDBLOCK. No system call. */
-static inline int futex_trydown(struct futex *f)
+/* Takes a token if there is one, and leaves last in the place of the last one. */
+static inline int _futex_try(struct futex *f, int last)
 {
 	int count = __atomic_load_n(&f->count, __ATOMIC_RELAXED);
 
 	while (count > 0 || count == FUTEX_PASSED) {
-		int left = count > 0 ? count - 1 : -1;
+		int left = count > 1 ? count - 1 : count == 1 ? last : -1;
 
 		if (__atomic_compare_exchange_n(&f->count, &count, left, true,
 						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
@@ -152,6 +153,21 @@ static inline int futex_trydown(struct futex *f)
 	}
 	errno = EWOULDBLOCK;
 	return -1;
+}
+
+/* Takes a token if there is one: 0, or -1 and EWOULDBLOCK. No system call. */
+static inline int futex_trydown(struct futex *f)
+{
+	return _futex_try(f, 0);
+}
+
+/*
+ * As futex_trydown, for who waits by a descriptor: he cannot know whether others still
+ * do, so who puts the token back wakes one.
+ */
+static inline int futex_claim(struct futex *f)
+{
+	return _futex_try(f, -1);
 }
 
 /* The moment that is nsec from now. */
@@ -259,10 +275,13 @@ static inline int _futex_up(struct futex *f, bool fair)
 	}
 	if (count >= 0)
 		return 0;
-	if (afutex_wake(&f->count, next == 2 ? INT32_MAX : 1, FUTEX_BITSET_MATCH_ANY,
-			FUTEX2_SIZE_U32) < 0)
-		return -1;
-	return 0;
+	count = afutex_wake(&f->count, next == 2 ? INT32_MAX : 1, FUTEX_BITSET_MATCH_ANY,
+			    FUTEX2_SIZE_U32);
+	/* Passed to nobody: it is anybody's. Who came meanwhile steps back for a moment only. */
+	if (!count && next == FUTEX_PASSED)
+		__atomic_compare_exchange_n(&f->count, &next, 1, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_RELAXED);
+	return count < 0 ? -1 : 0;
 }
 
 /* Puts a token back. */
@@ -280,7 +299,7 @@ static inline int futex_up_fair(struct futex *f)
 /*
  * Makes a descriptor that becomes readable when a token may be had, and sends the
  * calling process a signal then, if that is not 0. When it is readable, take the
- * token with futex_trydown, and close it; if the token is gone, ask for another. To
+ * token with futex_claim, and close it; if the token is gone, ask for another. To
  * give up, close it: if it was told of a token meanwhile, the next is.
  */
 static inline int futex_await(struct futex *f, int sig)

@@ -210,7 +210,7 @@ static int take_by_epoll(struct futex *f)
 		struct epoll_event ev = { .events = EPOLLIN };
 		int fd;
 
-		if (!futex_trydown(f)) {
+		if (!futex_claim(f)) {
 			ret = 0;
 			break;
 		}
@@ -221,7 +221,7 @@ static int take_by_epoll(struct futex *f)
 		if (epoll_wait(ep, &ev, 1, 20000) != 1)
 			break;
 		/* Told, or closed unread: both are well. */
-		if (!futex_trydown(f)) {
+		if (!futex_claim(f)) {
 			uint64_t count;
 
 			if (read(fd, &count, sizeof(count)) != sizeof(count))

@@ -383,13 +383,14 @@ impl Member {
         if state.telling != 0 || !state.gone && (!state.pinned || state.owed.count() != 0) {
             return;
         }
-        let owed = core::mem::take(&mut state.owed);
-        let seat = self.entry.unpark(&mut *ready);
+        // Without the seat there is no telling whom to wake: who retires the member brings it.
+        let Some(seat) = self.entry.unpark(&mut *ready) else {
+            return;
+        };
+        let owed = core::mem::take(&mut self.state.access_mut(&mut ready).owed);
         drop(ready);
 
-        if let Some(seat) = seat {
-            owed.pass_on(&seat, &self.set.futexes);
-        }
+        owed.pass_on(&seat, &self.set.futexes);
     }
 
     /// Takes the first member off the list, and what it has to tell.
