@@ -341,7 +341,8 @@ mod tests {
     fn strides_spread_over_the_buckets() {
         for kind in [Kind::Private, Kind::Mm] {
             for step in [1, 4, 64, 4096] {
-                let ids = (0..).map(|n| id(kind, 0xffff_8880_1234_5000, 0x7f12_3456_0000 + n * step));
+                let ids =
+                    (0..).map(|n| id(kind, 0xffff_8880_1234_5000, 0x7f12_3456_0000 + n * step));
                 assert!(spread(ids));
             }
         }
@@ -350,9 +351,17 @@ mod tests {
     /// The first word of each page of a ring, by `struct page` and offset; all words of few pages.
     #[test]
     fn pages_spread_over_the_buckets() {
-        assert!(spread((0..).map(|n| id(Kind::Page, 0xffff_ea00_0400_0000 + n * 64, 0))));
+        assert!(spread((0..).map(|n| id(
+            Kind::Page,
+            0xffff_ea00_0400_0000 + n * 64,
+            0
+        ))));
         assert!(spread((0..).map(|n| {
-            id(Kind::Page, 0xffff_ea00_0400_0000 + n / 1024 * 64, n % 1024 * 4)
+            id(
+                Kind::Page,
+                0xffff_ea00_0400_0000 + n / 1024 * 64,
+                n % 1024 * 4,
+            )
         })));
     }
 
@@ -360,7 +369,11 @@ mod tests {
     #[test]
     fn processes_spread_over_the_buckets() {
         assert!(spread((0..).map(|n| {
-            id(Kind::Private, 0xffff_8881_0000_0000 + n * 1536, 0x7ffe_0000_1000)
+            id(
+                Kind::Private,
+                0xffff_8881_0000_0000 + n * 1536,
+                0x7ffe_0000_1000,
+            )
         })));
     }
 }

@@ -119,7 +119,9 @@ impl Members {
 
     /// Takes out a member, if it is `expected`, where that is given; `ENOENT`.
     fn remove(&mut self, id: u32, expected: Option<&Arc<Member>>) -> Result<Arc<Member>> {
-        if expected.is_some_and(|expected| !matches!(self.get(id), Ok(found) if Arc::ptr_eq(&found, expected))) {
+        if expected.is_some_and(
+            |expected| !matches!(self.get(id), Ok(found) if Arc::ptr_eq(&found, expected)),
+        ) {
             return Err(ENOENT);
         }
         match self.slots.get_mut(id as usize) {
@@ -414,7 +416,13 @@ impl PseudoFile for Set {
             let state = if shown.armed { "armed" } else { "idle" };
 
             // The first few: a set may have very many.
-            seq_print!(out, "afutex-watch:\t{} {} wakes {} ", id, state, shown.wakes);
+            seq_print!(
+                out,
+                "afutex-watch:\t{} {} wakes {} ",
+                id,
+                state,
+                shown.wakes
+            );
             if may_see {
                 // A cookie is an address, as often as not.
                 seq_print!(out, "cookie {:#x} uaddr {:#x}\n", shown.cookie, shown.uaddr);

@@ -213,9 +213,8 @@ fn hit<'a>(
         }
         Target::Member(member) => {
             batch.push_set(&member.set);
-            let Some(set) = batch.last_set() else {
-                return None;
-            };
+            // There was room, so it is there.
+            let set = batch.last_set()?;
             let (next, left) = Member::hit(set, cursor, mask, ticket);
             batch.count(left);
             next
@@ -232,7 +231,10 @@ fn hit<'a>(
 
 /// Sends an entry that was woken to the end of the queue, and goes on.
 #[inline]
-pub(super) fn rotate<'a>(cursor: Cursor<'a, Seat>, ticket: &mut Ticket) -> Option<Cursor<'a, Seat>> {
+pub(super) fn rotate<'a>(
+    cursor: Cursor<'a, Seat>,
+    ticket: &mut Ticket,
+) -> Option<Cursor<'a, Seat>> {
     cursor.rotate(|seat| seat.ticket = ticket.take())
 }
 
@@ -391,7 +393,9 @@ impl Table {
                 seat.ticket = chain.ticket.take();
                 chain
                     .rings
-                    .push(entry, seat, |first, seat| spare = seat.key.share(&first.key))
+                    .push(entry, seat, |first, seat| {
+                        spare = seat.key.share(&first.key)
+                    })
                     .err()
                     .map(|seat| (Refusal::Busy, seat))
             }
@@ -432,11 +436,13 @@ impl Table {
         let mut parked = home.lock();
         let mut spare = None;
         let queued = admit().is_ok()
-            && chain.rings.push_parked(entry, &mut *parked, id, |first, seat| {
-                seat.ticket = chain.ticket.take();
-                spare = first.and_then(|first| seat.key.share(&first.key));
-                accept();
-            });
+            && chain
+                .rings
+                .push_parked(entry, &mut *parked, id, |first, seat| {
+                    seat.ticket = chain.ticket.take();
+                    spare = first.and_then(|first| seat.key.share(&first.key));
+                    accept();
+                });
         drop(parked);
         drop(guard);
         drop(spare);

@@ -120,7 +120,11 @@ pub(crate) fn waitv(
         )?,
     };
 
-    for (number, (waiter, entry)) in waiters.iter().zip(each(queued.entries.as_ref())).enumerate() {
+    for (number, (waiter, entry)) in waiters
+        .iter()
+        .zip(each(queued.entries.as_ref()))
+        .enumerate()
+    {
         if let Err(err) = queue(futexes, waiter, &sleeper, entry) {
             // A wake that came meanwhile must not be lost.
             return queued.dequeue(number).ok_or(err);
@@ -140,12 +144,7 @@ pub(crate) fn waitv(
 /// # Errors
 ///
 /// `EAGAIN` if the word holds another value; those of reading it and of [`Key::for_waiter`].
-fn queue(
-    futexes: &Futexes,
-    waiter: &Waiter,
-    sleeper: &Arc<Sleeper>,
-    entry: Pin<&Entry>,
-) -> Result {
+fn queue(futexes: &Futexes, waiter: &Waiter, sleeper: &Arc<Sleeper>, entry: Pin<&Entry>) -> Result {
     if waiter.word.read()? != waiter.expected {
         return Err(EAGAIN);
     }

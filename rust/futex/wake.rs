@@ -237,22 +237,16 @@ impl<'a> Waker<'a> {
 
     /// As [`wake`].
     #[inline(always)]
-    pub(crate) fn wake(
-        &self,
-        word: UserWord,
-        scope: Scope,
-        count: u32,
-        mask: u32,
-    ) -> Result<u32> {
+    pub(crate) fn wake(&self, word: UserWord, scope: Scope, count: u32, mask: u32) -> Result<u32> {
         if mask == 0 {
             return Err(EINVAL);
         }
         match scope {
-            Scope::Private => Ok(self.table.wake_after_fence(
-                &KeyId::private(self.mm, word),
-                count,
-                mask,
-            )),
+            Scope::Private => {
+                Ok(self
+                    .table
+                    .wake_after_fence(&KeyId::private(self.mm, word), count, mask))
+            }
             Scope::Shared if self.table.is_unshared(word) => Ok(0),
             Scope::Shared => self.wake_shared(word, count, mask),
         }

@@ -226,11 +226,7 @@ impl Watch {
     /// Counts a wake of the one-shot watch whose seat is at the cursor, parks the seat, and goes
     /// on. Under the bucket's lock.
     #[inline]
-    pub(super) fn park<'a>(
-        &self,
-        cursor: Cursor<'a, Seat>,
-        mask: u32,
-    ) -> Option<Cursor<'a, Seat>> {
+    pub(super) fn park<'a>(&self, cursor: Cursor<'a, Seat>, mask: u32) -> Option<Cursor<'a, Seat>> {
         let mut parking = self.parking.lock();
         let next = cursor.park(&mut *parking);
 

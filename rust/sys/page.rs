@@ -229,19 +229,17 @@ impl Moment {
         let mut seq = 0;
 
         // SAFETY: The mm is valid.
-        unsafe { bindings::afutex_mm_moment(mm.as_raw(), &mut seq) }.then(|| Self {
-            mm: mm.into(),
-            seq,
-        })
+        unsafe { bindings::afutex_mm_moment(mm.as_raw(), &mut seq) }
+            .then(|| Self { mm: mm.into(), seq })
     }
 
     /// Whether nothing was mapped or unmapped since, in what is the current task's address space.
     pub(crate) fn lasts(&self) -> bool {
         let current = current!();
         let mm = self.mm.as_raw();
+        let is_current = current.mm().is_some_and(|now| ptr::eq(now.as_raw(), mm));
 
         // SAFETY: The mm is valid: we hold a reference.
-        current.mm().is_some_and(|now| ptr::eq(now.as_raw(), mm))
-            && !unsafe { bindings::afutex_mm_changed(mm, self.seq) }
+        is_current && !unsafe { bindings::afutex_mm_changed(mm, self.seq) }
     }
 }

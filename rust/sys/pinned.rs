@@ -13,9 +13,8 @@ pub(crate) fn in_arc<T>(arc: &Arc<T>) -> Pin<&T> {
 
 /// The elements of a pinned slice.
 pub(crate) fn each<T>(slice: Pin<&[T]>) -> impl Iterator<Item = Pin<&T>> {
-    // SAFETY: A slice owns its elements, so they stay where they are as it does.
-    slice
-        .get_ref()
-        .iter()
-        .map(|element| unsafe { Pin::new_unchecked(element) })
+    slice.get_ref().iter().map(|element| {
+        // SAFETY: A slice owns its elements, so they stay where they are as it does.
+        unsafe { Pin::new_unchecked(element) }
+    })
 }

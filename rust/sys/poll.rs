@@ -85,7 +85,7 @@ impl PollHead {
         // Who only looks again has no use for it: most calls of epoll's.
         //
         // SAFETY: `table` is null or valid by the type invariants of `PollRequest`.
-        if !unsafe { request.table.as_ref() }.is_some_and(|table| table._qproc.is_some()) {
+        if unsafe { request.table.as_ref() }.is_none_or(|table| table._qproc.is_none()) {
             return;
         }
         // SAFETY: `file` and `table` are valid by the type invariants of `PollRequest`. The head

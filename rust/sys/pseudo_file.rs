@@ -189,11 +189,7 @@ impl<F: PseudoFile> Operations<F> {
         fasync: Some(Self::fasync),
         release: Some(Self::release),
         // read(2) spares the iterator.
-        read: if F::READABLE {
-            Some(Self::read)
-        } else {
-            None
-        },
+        read: if F::READABLE { Some(Self::read) } else { None },
         read_iter: if F::READABLE {
             Some(Self::read_iter)
         } else {
@@ -262,7 +258,12 @@ impl<F: PseudoFile> Operations<F> {
     ) -> isize {
         // SAFETY: The caller holds the file for the call. Its flags may change at any time, as a
         // whole.
-        let (data, flags) = unsafe { (Self::data(file), (&raw const (*file).f_flags).read_volatile()) };
+        let (data, flags) = unsafe {
+            (
+                Self::data(file),
+                (&raw const (*file).f_flags).read_volatile(),
+            )
+        };
         let block = if flags & bindings::O_NONBLOCK != 0 {
             Blocking::Never
         } else {

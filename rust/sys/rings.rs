@@ -702,7 +702,10 @@ mod tests {
         assert!(rings
             .lock()
             .as_mut()
-            .push(node.as_ref(), item, |first, item| assert_eq!(first.ring, item.ring))
+            .push(node.as_ref(), item, |first, item| assert_eq!(
+                first.ring,
+                item.ring
+            ))
             .is_ok());
     }
 
@@ -753,7 +756,11 @@ mod tests {
         let item = || Number { ring: 9, number: 9 };
 
         push(&rings, &nodes[0], 1, 1);
-        assert!(other.lock().as_mut().push(nodes[0].as_ref(), item(), |_, _| ()).is_err());
+        assert!(other
+            .lock()
+            .as_mut()
+            .push(nodes[0].as_ref(), item(), |_, _| ())
+            .is_err());
         assert!(other.lock().as_mut().remove(&nodes[0]).is_none());
         let mut with = 0u32;
         assert!(nodes[0].park(&mut with, item()).is_err());
@@ -761,7 +768,11 @@ mod tests {
         assert!(rings.lock().as_mut().remove(&nodes[0]).is_some());
         assert!(nodes[0].park(&mut with, item()).is_ok());
         assert!(!nodes[0].is_queued());
-        assert!(rings.lock().as_mut().push(nodes[0].as_ref(), item(), |_, _| ()).is_err());
+        assert!(rings
+            .lock()
+            .as_mut()
+            .push(nodes[0].as_ref(), item(), |_, _| ())
+            .is_err());
         assert_eq!(nodes[0].unpark(&mut 0u32), None);
         assert_eq!(nodes[0].unpark(&mut with), Some(item()));
         Ok(())
@@ -845,14 +856,16 @@ mod tests {
                 let mut guard = rings.lock();
                 let mut guard2 = across.then(|| other.lock());
                 let other_rings = guard2.as_mut().map(|guard| guard.as_mut());
-                guard.as_mut().transfer(other_rings, &0, |item| match item.number {
-                    4 => Transfer::Stop,
-                    2 => Transfer::Stay,
-                    _ => {
-                        item.ring = 1;
-                        Transfer::Move
-                    }
-                });
+                guard
+                    .as_mut()
+                    .transfer(other_rings, &0, |item| match item.number {
+                        4 => Transfer::Stop,
+                        2 => Transfer::Stay,
+                        _ => {
+                            item.ring = 1;
+                            Transfer::Move
+                        }
+                    });
                 drop((guard2, guard));
 
                 assert_eq!(digits(&rings, 0), 245);
