@@ -495,7 +495,7 @@ impl Table {
         if bucket.waiters.is_zero() {
             return 0;
         }
-        self.wake_up_to(bucket, id, None, count, mask)
+        self.wake_found(bucket, id, count, mask)
     }
 
     /// As `wake`, where a full barrier was passed before.
@@ -506,27 +506,21 @@ impl Table {
         if bucket.waiters.is_zero_after_fence() {
             return 0;
         }
-        self.wake_up_to(bucket, id, None, count, mask)
+        self.wake_found(bucket, id, count, mask)
     }
 
     /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
     pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
-        self.wake_up_to(self.bucket_of(id), id, Some(limit), count, mask)
+        self.wake_many(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
-    #[inline(never)]
-    fn wake_up_to(
-        &self,
-        bucket: &Bucket,
-        id: &KeyId,
-        limit: Option<u64>,
-        count: u32,
-        mask: u32,
-    ) -> u32 {
-        match (count, limit) {
+    /// Wakes in a bucket where somebody waits.
+    #[inline]
+    fn wake_found(&self, bucket: &Bucket, id: &KeyId, count: u32, mask: u32) -> u32 {
+        match count {
             // Most wakes are of one.
-            (1, None) => self.wake_first(bucket, *id, mask),
-            _ => self.wake_many(bucket, id, limit, count, mask),
+            1 => self.wake_first(bucket, *id, mask),
+            _ => self.wake_many(bucket, id, None, count, mask),
         }
     }
 
@@ -534,7 +528,7 @@ impl Table {
     ///
     /// What `hit` does to a watch is written out here: a descriptor that is woken and read again
     /// and again is the case that counts.
-    #[inline]
+    #[inline(never)]
     fn wake_first(&self, bucket: &Bucket, id: KeyId, mask: u32) -> u32 {
         let mut guard = bucket.chain.lock();
         let chain = guard.as_mut().project();
