@@ -20,7 +20,7 @@ use kernel::sync::{
 use kernel::task::Kuid;
 
 /// The bytes that a watch is reckoned at when the limit is derived from memory: about what it takes.
-const WATCH_BYTES: usize = 384;
+const WATCH_BYTES: usize = 224;
 
 /// The watches of one user.
 struct User {
