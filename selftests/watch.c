@@ -639,7 +639,7 @@ TEST_F_TIMEOUT(watch, litmus, 900)
 	_Atomic bool stop = false;
 	_Atomic long taken = 0;
 	struct stress s[4];
-	long given = rounds(1000000);
+	long given = rounds(200000);
 
 	for (int i = 0; i < 4; i++) {
 		s[i] = (struct stress) {
