@@ -138,7 +138,7 @@ TEST_F(wake, count_is_kept_over_a_mixture)
 	}
 }
 
-TEST_F(wake, all_of_a_thousand)
+TEST_F_TIMEOUT(wake, all_of_a_thousand, 300)
 {
 	enum { N = 1000 };
 	static int fds[N];
