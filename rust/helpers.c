@@ -6,6 +6,7 @@
 #include <linux/fs_context.h>
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -13,6 +14,7 @@
 #include <linux/spinlock.h>
 #include <linux/time_namespace.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 #include <linux/wait.h>
 
 #include <asm/futex.h>
@@ -52,39 +54,88 @@ void afutex_find_user_end(void)
 
 int afutex_get_words(u64 *to, unsigned long addr, unsigned int nr)
 {
-	const u64 __user *from = (u64 __user *)addr;
+	const u64 __user *src = (u64 __user *)addr;
 
-	if (!user_read_access_begin(from, nr * sizeof(*from)))
-		return -EFAULT;
+	scoped_user_read_access_size(src, nr * sizeof(*src), fault) {
+		const u64 __user *from = src;
+
 #define get(n) unsafe_get_user(to[n], &from[n], fault)
-	move_words(get, to, from, nr);
+		move_words(get, to, from, nr);
 #undef get
-	user_read_access_end();
+	}
 	return 0;
 fault:
-	user_read_access_end();
 	return -EFAULT;
-}
-
-int afutex_put_word(unsigned long to, u64 from)
-{
-	return put_user(from, (u64 __user *)to);
 }
 
 int afutex_put_words(unsigned long addr, const u64 *from, unsigned int nr)
 {
-	u64 __user *to = (u64 __user *)addr;
+	u64 __user *dst = (u64 __user *)addr;
 
-	if (!user_write_access_begin(to, nr * sizeof(*to)))
-		return -EFAULT;
+	scoped_user_write_access_size(dst, nr * sizeof(*dst), fault) {
+		u64 __user *to = dst;
+
 #define put(n) unsafe_put_user(from[n], &to[n], fault)
-	move_words(put, to, from, nr);
+		move_words(put, to, from, nr);
 #undef put
-	user_write_access_end();
+	}
 	return 0;
 fault:
-	user_write_access_end();
 	return -EFAULT;
+}
+
+int afutex_put_word(unsigned long addr, u64 val)
+{
+	u64 __user *to = (u64 __user *)addr;
+
+	scoped_user_write_access(to, fault)
+		unsafe_put_user(val, to, fault);
+	return 0;
+fault:
+	return -EFAULT;
+}
+
+/* Two words, without faults: -EFAULT if the memory is not there at this moment. */
+int afutex_put_pair_nofault(unsigned long addr, u64 first, u64 second)
+{
+	u64 __user *to = (u64 __user *)addr;
+
+	pagefault_disable();
+	scoped_user_write_access_size(to, 2 * sizeof(*to), fault) {
+		unsafe_put_user(first, &to[0], fault);
+		unsafe_put_user(second, &to[1], fault);
+	}
+	pagefault_enable();
+	return 0;
+fault:
+	pagefault_enable();
+	return -EFAULT;
+}
+
+/* Without faults, and all of it or nothing. */
+int afutex_copy_to_iter_nofault(const void *from, size_t len, struct iov_iter *iter)
+{
+	size_t copied;
+
+	pagefault_disable();
+	copied = copy_to_iter(from, len, iter);
+	pagefault_enable();
+	if (likely(copied == len))
+		return 0;
+
+	iov_iter_revert(iter, copied);
+	return -EFAULT;
+}
+
+/* As a store would, without storing. */
+int afutex_fault_in_safe_writeable(unsigned long addr, size_t len)
+{
+	return fault_in_safe_writeable((char __user *)addr, len) ? -EFAULT : 0;
+}
+
+int afutex_fault_in_iter_writeable(struct iov_iter *iter, size_t len)
+{
+	return fault_in_iov_iter_writeable(iter, len) ? -EFAULT : 0;
 }
 
 /* get_user() of a naturally aligned word is one load on every 64-bit architecture. */
@@ -169,6 +220,13 @@ bool afutex_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+/* The memory of the current task, for who looks for waiters next. */
+struct mm_struct *afutex_mm_after_fence(void)
+{
+	smp_mb();
+	return current->mm;
+}
+
 u64 afutex_timer_slack(void)
 {
 	return current->timer_slack_ns;
@@ -185,15 +243,7 @@ void afutex_spin_lock_nested(spinlock_t *lock)
 	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
 }
 
-/*
- * Pollers and owners of a file are told that it became readable. The barrier in
- * wq_has_sleeper() pairs with that in poll_wait() and with prepare_to_wait().
- */
-bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **fasync)
-{
-	return wq_has_sleeper(head) || READ_ONCE(*fasync);
-}
-
+/* Pollers and owners of a file are told that it became readable. */
 void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **fasync)
 {
 	__wake_up(head, TASK_NORMAL, 1, poll_to_key(EPOLLIN | EPOLLRDNORM));
@@ -201,9 +251,10 @@ void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **
 		kill_fasync(fasync, SIGIO, POLL_IN);
 }
 
+/* The barrier in wq_has_sleeper() pairs with that in poll_wait() and with prepare_to_wait(). */
 void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync)
 {
-	if (afutex_has_listeners(head, fasync))
+	if (wq_has_sleeper(head) || READ_ONCE(*fasync))
 		afutex_wake_listeners(head, fasync);
 }
 
@@ -227,24 +278,33 @@ static bool page_is_zero(struct page *page, struct folio *folio)
 	       !folio_test_hugetlb(folio);
 }
 
-bool afutex_page_is_anon(struct page *page)
+static __always_inline bool is_anon(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
 	return folio_test_anon(folio) || unlikely(!folio->mapping && page_is_zero(page, folio));
 }
 
+bool afutex_page_is_anon(struct page *page)
+{
+	return is_anon(page);
+}
+
 /* The page at an address, and whether it is anonymous: 1, 0, or a negative errno. */
 int afutex_get_page(unsigned long addr, struct page **page)
 {
-	int ret = get_user_pages_fast(addr & PAGE_MASK, 1, 0, page);
+	int ret;
 
+	if (unlikely(!current->mm))
+		return -EFAULT;
+
+	ret = get_user_pages_fast(addr & PAGE_MASK, 1, 0, page);
 	/* A mapping may be for writing alone, and can be read all the same. */
 	if (unlikely(ret == -EFAULT))
 		ret = get_user_pages_fast(addr & PAGE_MASK, 1, FOLL_WRITE, page);
 	if (ret != 1)
 		return ret < 0 ? ret : -EFAULT;
-	return afutex_page_is_anon(*page);
+	return is_anon(*page);
 }
 
 /* Whether a page that is no anonymous one is still where its file has it. */

@@ -12,6 +12,7 @@
 struct fasync_struct;
 struct file;
 struct fs_context;
+struct iov_iter;
 struct kiocb;
 struct mm_struct;
 struct page;
@@ -22,8 +23,12 @@ struct wait_queue_head;
 extern unsigned long afutex_user_end;
 void afutex_find_user_end(void);
 int afutex_get_words(u64 *to, unsigned long addr, unsigned int nr);
-int afutex_put_word(unsigned long to, u64 from);
+int afutex_put_word(unsigned long addr, u64 val);
 int afutex_put_words(unsigned long addr, const u64 *from, unsigned int nr);
+int afutex_put_pair_nofault(unsigned long addr, u64 first, u64 second);
+int afutex_copy_to_iter_nofault(const void *from, size_t len, struct iov_iter *iter);
+int afutex_fault_in_safe_writeable(unsigned long addr, size_t len);
+int afutex_fault_in_iter_writeable(struct iov_iter *iter, size_t len);
 int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
 int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);
 int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr);
@@ -33,6 +38,7 @@ int afutex_fault_in_writeable(unsigned long addr);
 void afutex_set_current_state(unsigned int state);
 void afutex_set_running(void);
 bool afutex_fatal_signal_pending(void);
+struct mm_struct *afutex_mm_after_fence(void);
 u64 afutex_timer_slack(void);
 s64 afutex_monotonic_to_host(s64 time);
 
@@ -56,7 +62,6 @@ void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
 void afutex_spin_lock_nested(spinlock_t *lock);
 
 /* Wait queues. */
-bool afutex_has_listeners(struct wait_queue_head *head, struct fasync_struct **fasync);
 void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **fasync);
 void afutex_wake_readers(struct wait_queue_head *head, struct fasync_struct **fasync);
 

@@ -3,6 +3,7 @@
 //! `/dev/afutex`: from an ioctl to an operation.
 
 use super::key::Scope;
+use super::wake::Waker;
 use super::{
     call,
     futex2,
@@ -20,6 +21,7 @@ use crate::sys::misc_device::MiscDevice;
 use crate::sys::pseudo_fs::Mount;
 use crate::sys::user_mem::read;
 use crate::sys::user_word::UserWord;
+use kernel::error::from_result;
 use kernel::ioctl::_IOC_SIZE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -52,33 +54,61 @@ impl MiscDevice for Device {
     }
 
     #[inline]
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        // What is called most, and does least, comes first.
+    fn ioctl(&self, cmd: u32, arg: usize) -> isize {
+        // What is called most, and does least, has a function of its own, to which this jumps.
         match cmd {
-            bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => self.wake_at(arg, Scope::Private, 1),
-            bindings::AFUTEX_IOC_WAKE_ONE => self.wake_at(arg, Scope::Shared, 1),
+            bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => self.wake_one_private(arg),
+            bindings::AFUTEX_IOC_WAKE_ONE => self.wake_one_shared(arg),
             _ => self.ioctl_with_args(cmd, arg),
         }
     }
 }
 
 impl Device {
-    /// `AFUTEX_IOC_WAKE_ONE` and its like; the errors of [`wake::wake`].
-    #[inline]
-    fn wake_at(&self, addr: usize, scope: Scope, count: u32) -> Result<isize> {
+    /// `AFUTEX_IOC_WAKE_ONE_PRIVATE`; the errors of [`Waker::wake`].
+    #[inline(never)]
+    fn wake_one_private(&self, addr: usize) -> isize {
+        from_result(|| {
+            let word = UserWord::new(addr as u64)?;
+
+            Waker::new(&self.futexes)
+                .wake_one(word, Scope::Private)
+                .map(|n| n as isize)
+        })
+    }
+
+    /// `AFUTEX_IOC_WAKE_ONE`; the errors of [`Waker::wake`].
+    #[inline(never)]
+    fn wake_one_shared(&self, addr: usize) -> isize {
+        from_result(|| {
+            let word = UserWord::new(addr as u64)?;
+
+            Waker::new(&self.futexes)
+                .wake_one(word, Scope::Shared)
+                .map(|n| n as isize)
+        })
+    }
+
+    /// `AFUTEX_IOC_WAKE_ALL` and its like; the errors of [`Waker::wake`].
+    fn wake_all(&self, addr: usize, scope: Scope) -> Result<isize> {
         let word = UserWord::new(addr as u64)?;
 
-        wake::wake(&self.futexes, word, scope, count, wake::ANY).map(|n| n as isize)
+        wake::wake(&self.futexes, word, scope, u32::MAX, wake::ANY).map(|n| n as isize)
     }
 
     #[inline(never)]
-    fn ioctl_with_args(&self, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl_with_args(&self, cmd: u32, arg: usize) -> isize {
+        from_result(|| self.carry_out(cmd, arg))
+    }
+
+    #[inline]
+    fn carry_out(&self, cmd: u32, arg: usize) -> Result<isize> {
         let futexes = &*self.futexes;
 
         match cmd {
             bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
-            bindings::AFUTEX_IOC_WAKE_ALL => self.wake_at(arg, Scope::Shared, u32::MAX),
-            bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_at(arg, Scope::Private, u32::MAX),
+            bindings::AFUTEX_IOC_WAKE_ALL => self.wake_all(arg, Scope::Shared),
+            bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_all(arg, Scope::Private),
             bindings::AFUTEX_IOC_OPEN => {
                 watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
             }

@@ -24,6 +24,7 @@ use super::key::{
 };
 use super::member::Member;
 use super::waitv::Sleeper;
+use super::wake::ANY;
 use super::watch::Watch;
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::rings::{
@@ -93,6 +94,13 @@ impl Seat {
             ticket: 0,
             mask,
         }
+    }
+
+    /// Whether a wake for the bits of `mask` is waited for.
+    #[inline]
+    pub(super) fn matches(&self, mask: u32) -> bool {
+        // No mask is 0.
+        mask == ANY || self.mask & mask != 0
     }
 }
 

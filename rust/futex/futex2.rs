@@ -168,7 +168,7 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     let mut few = user_mem::Buffer::<afutex_wakev_word, FEW>::new();
     let mut done = 0;
     // One for all of them: the caller's stores come before the call.
-    let waker = Waker::new(futexes)?;
+    let waker = Waker::new(futexes);
     while done < nr && !task::fatal_signal_pending() {
         let words = few.read(addr, nr - done)?;
 

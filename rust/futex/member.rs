@@ -14,6 +14,7 @@ use super::key::{
 use super::owed::Owed;
 use super::set::Set;
 use super::table::{
+    is_late,
     rotate,
     Ticket, //
 };
@@ -28,42 +29,54 @@ use crate::sys::bindings::{
 };
 use crate::sys::pinned;
 use crate::sys::pseudo_file::Pollable;
-use crate::sys::rings::Cursor;
-use kernel::list::{
-    impl_list_arc_safe,
-    impl_list_item,
-    AtomicTracker,
-    List,
-    ListArc,
-    ListLinks,
-    TryNewListArc, //
+use crate::sys::queue::{
+    Link,
+    Queue, //
 };
+use crate::sys::rings::Cursor;
+use core::ptr;
 use kernel::prelude::*;
 use kernel::sync::{
     Arc,
-    ArcBorrow,
-    LockedBy,
-    SpinLock, //
+    ArcBorrow, //
 };
 
-/// Those of a set that have something to tell, first come first.
+/// What a set's lock protects.
 ///
 /// The seats of one-shot members that were woken are parked with it.
+#[pin_data]
 pub(super) struct Ready {
-    pub(super) list: List<Member>,
+    /// Those that have something to tell, first come first; and the state of all.
+    #[pin]
+    pub(super) queue: Queue<State>,
+}
+
+impl Ready {
+    /// Creates an initialiser for nobody with anything to tell.
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            queue <- Queue::new(),
+        })
+    }
+
+    /// The queue, and the state of all.
+    #[inline]
+    pub(super) fn queue(self: Pin<&mut Self>) -> Pin<&mut Queue<State>> {
+        self.project().queue
+    }
 }
 
 /// What a member waits for, and what it has to tell.
-struct State {
+pub(super) struct State {
     cookie: u64,
     /// The address of the word.
     uaddr: usize,
     /// Wakes to tell of.
     count: u32,
     owed: Owed,
-    /// How many readers are about to tell of it. What they tell may come back, and then is owed
-    /// for the word that the seat has: until they are done, it is left parked.
-    telling: u32,
+    /// The member itself, if it was woken and left the table, and pins a page: it has to
+    /// [`settle`](Member::settle) once that was told.
+    unsettled: Option<Arc<Member>>,
     /// Somebody is about to queue the member.
     arming: bool,
     /// Its seat pins a page.
@@ -76,44 +89,55 @@ struct State {
     gone: bool,
 }
 
+impl State {
+    /// What there is to tell.
+    #[inline]
+    pub(super) fn event(&self) -> afutex_event {
+        let woken = match self.count {
+            0 => 0,
+            _ => bindings::AFUTEX_WOKEN,
+        };
+        let changed = match self.changed {
+            false => 0,
+            true => bindings::AFUTEX_VALUE_CHANGED,
+        };
+
+        afutex_event {
+            cookie: self.cookie,
+            why: woken | changed,
+            count: self.count,
+        }
+    }
+
+    /// It was told. Returns the member, if it has to settle: without the lock.
+    #[inline]
+    pub(super) fn told(&mut self) -> Option<Arc<Member>> {
+        self.count = 0;
+        self.changed = false;
+        self.owed = Owed::default();
+        self.unsettled.take()
+    }
+}
+
 /// A watch in a set.
 ///
 /// There may be very many: its size counts.
 ///
 /// # Invariants
 ///
-/// A member is only ever put on the list of its own set's [`Ready`], and is on it if it has
-/// something to tell and is not gone.
+/// It is on its set's queue if it has something to tell and is not gone.
 #[pin_data]
 pub(crate) struct Member {
-    #[pin]
-    links: ListLinks,
-    #[pin]
-    tracker: AtomicTracker,
     pub(super) set: Arc<Pollable<Set>>,
     #[pin]
     entry: Entry,
-    state: LockedBy<State, Ready>,
+    #[pin]
+    link: Link<State>,
 }
 
 // With its reference count, and what accounting takes, 192 bytes of memory at most.
 #[cfg(not(CONFIG_LOCKDEP))]
 const _: () = assert!(size_of::<Member>() <= 184);
-
-impl_list_arc_safe! {
-    impl ListArcSafe<0> for Member { tracked_by tracker: AtomicTracker; }
-}
-impl_list_item! {
-    impl ListItem<0> for Member { using ListLinks { self.links }; }
-}
-
-/// A member that was taken off the list, without what its event tells.
-pub(super) struct Told {
-    member: Arc<Member>,
-    owed: Owed,
-    /// There may be more to do about it, after the lock.
-    settle: bool,
-}
 
 /// The right to arm a member; given up on drop.
 ///
@@ -130,27 +154,19 @@ impl Arming<'_> {
         let member = self.0;
         let queued = member.set.futexes.table.dequeue(&member.entry);
         let mut ready = member.set.ready.lock();
-        let parked = member.entry.unpark(&mut *ready);
-        let state = member.state.access_mut(&mut ready);
+        let parked = member.entry.unpark(ready.as_mut());
+        let state = member.state(ready.as_mut());
 
         state.cookie = cookie;
         state.uaddr = request.word.addr();
         state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
         let owed = core::mem::take(&mut state.owed);
-        let telling = state.telling != 0;
+        let unsettled = state.unsettled.take();
         drop(ready);
+        drop(unsettled);
 
         let seat = queued.or(parked)?;
-        if telling {
-            // If it comes back, it is for this word: let all of it look.
-            member
-                .set
-                .futexes
-                .table
-                .wake(seat.key.id(), u32::MAX, u32::MAX);
-        } else {
-            owed.pass_on(&seat, &member.set.futexes);
-        }
+        owed.pass_on(&seat, &member.set.futexes);
         Some(seat)
     }
 
@@ -185,12 +201,12 @@ impl Arming<'_> {
         loop {
             // A wake may come at once.
             let pinned = seat.key.id().kind() == Kind::Page;
-            member.state.access_mut(&mut member.set.ready.lock()).pinned = pinned;
+            member.state(member.set.ready.lock().as_mut()).pinned = pinned;
 
             let queued = table.enqueue(Member::entry(member), seat, || request.admit());
             let Err((refusal, refused)) = queued else {
                 // Who removed it meanwhile has seen it queued, or we see that it is gone.
-                if member.state.access(&member.set.ready.lock()).gone {
+                if member.state(member.set.ready.lock().as_mut()).gone {
                     member.retire();
                     member.settle();
                     return Err(ENOENT);
@@ -213,7 +229,7 @@ impl Drop for Arming<'_> {
     fn drop(&mut self) {
         let mut ready = self.0.set.ready.lock();
 
-        self.0.state.access_mut(&mut ready).arming = false;
+        self.0.state(ready.as_mut()).arming = false;
     }
 }
 
@@ -236,29 +252,24 @@ impl Member {
         request: &Request,
         cookie: u64,
     ) -> Result<Arc<Self>> {
-        let lock: &SpinLock<Ready> = &set.ready;
+        let state = State {
+            cookie,
+            uaddr: request.word.addr(),
+            count: 0,
+            owed: Owed::default(),
+            unsettled: None,
+            arming: false,
+            pinned: false,
+            persistent: request.has(bindings::AFUTEX_PERSISTENT),
+            changed: false,
+            gone: false,
+        };
 
         Arc::pin_init(
             try_pin_init!(Self {
-                links <- ListLinks::new(),
-                tracker <- AtomicTracker::new(),
                 set: set.into(),
                 entry <- Entry::new(),
-                state: LockedBy::new(
-                    lock,
-                    State {
-                        cookie,
-                        uaddr: request.word.addr(),
-                        count: 0,
-                        owed: Owed::default(),
-                        telling: 0,
-                        arming: false,
-                        pinned: false,
-                        persistent: request.has(bindings::AFUTEX_PERSISTENT),
-                        changed: false,
-                        gone: false,
-                    },
-                ),
+                link <- Link::new(set.ready.lock().as_mut().queue().as_ref(), state),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
@@ -272,21 +283,42 @@ impl Member {
         }
     }
 
-    /// Puts the member on the list of those that have something to tell.
-    fn list(this: &Arc<Self>, ready: &mut Ready) {
-        // If there is a `ListArc` it is on the list already.
-        if let Ok(item) = ListArc::try_from_arc(this.clone()) {
-            ready.list.push_back(item);
-        }
+    /// The member's state, by the lock of its set.
+    #[inline]
+    fn state<'a>(&'a self, ready: Pin<&'a mut Ready>) -> &'a mut State {
+        ready.queue().state(&self.link)
     }
 
-    /// Counts a wake of the member of `set` whose seat is at the cursor, and goes on. Under the
-    /// bucket's lock.
-    ///
-    /// Returns also whether the seat left the table.
+    /// Counts a wake. Returns whether the member stays armed. Under the bucket's lock.
+    #[inline]
+    fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, mask: u32) -> bool {
+        let mut queue = ready.queue();
+        let state = queue.as_mut().state(&this.link);
+        let persistent = state.persistent;
+
+        state.count = state.count.saturating_add(1);
+        state.owed = state.owed.and(Owed::one(mask));
+        if state.pinned && !persistent {
+            Self::keep(this, state);
+        }
+        // Those that are gone are not told of.
+        if !state.gone {
+            queue.push(&this.link);
+        }
+        persistent
+    }
+
+    /// Notes that the member is to settle.
+    #[cold]
+    fn keep(this: &Arc<Self>, state: &mut State) {
+        state.unsettled.get_or_insert_with(|| this.clone());
+    }
+
+    /// Counts a wake of the member whose seat is at the cursor, and goes on. Returns also whether
+    /// the seat left the table.
     #[inline(always)]
-    pub(super) fn hit<'a>(
-        set: &Pollable<Set>,
+    fn hit_one<'a>(
+        mut ready: Pin<&mut Ready>,
         cursor: Cursor<'a, Seat>,
         mask: u32,
         ticket: &mut Ticket,
@@ -294,31 +326,67 @@ impl Member {
         let Target::Member(member) = &cursor.item().target else {
             return (cursor.next(), false);
         };
-        let mut ready = set.ready.lock();
-        let state = member.state.access_mut(&mut ready);
-        let persistent = state.persistent;
-        // Those that are gone are not told of.
-        let is_listed = state.count != 0 || state.changed || state.gone;
 
-        state.count = state.count.saturating_add(1);
-        state.owed = state.owed.and(Owed::one(mask));
-        if !is_listed {
-            Self::list(member, &mut ready);
-        }
-        if persistent {
-            drop(ready);
+        if Self::count(member, ready.as_mut(), mask) {
             (rotate(cursor, ticket), false)
         } else {
-            (cursor.park(&mut *ready), true)
+            (cursor.park(ready), true)
+        }
+    }
+
+    /// Counts a wake of the member of `set` whose seat is at the cursor. Returns whether the seat
+    /// left the table. Under the bucket's lock.
+    #[inline]
+    pub(super) fn hit(
+        set: &Pollable<Set>,
+        cursor: Cursor<'_, Seat>,
+        mask: u32,
+        ticket: &mut Ticket,
+    ) -> bool {
+        Self::hit_one(set.ready.lock().as_mut(), cursor, mask, ticket).1
+    }
+
+    /// As `hit`, of it and those behind it, as long as they are members of the set, match, and came
+    /// before `limit`; `most` at most.
+    #[inline]
+    pub(super) fn hit_run<'a>(
+        set: &Pollable<Set>,
+        mut cursor: Cursor<'a, Seat>,
+        most: u32,
+        limit: u64,
+        mask: u32,
+        ticket: &mut Ticket,
+    ) -> Run<'a> {
+        let mut ready = set.ready.lock();
+        let mut woken = 0u32;
+        let mut left = 0i32;
+
+        loop {
+            let (next, is_gone) = Self::hit_one(ready.as_mut(), cursor, mask, ticket);
+            woken = woken.wrapping_add(1);
+            left = left.wrapping_add(is_gone.into());
+
+            let Some(at) = next else {
+                return Run { next, woken, left };
+            };
+            let seat = at.item();
+            let goes_on = woken < most
+                && !is_late(seat.ticket, limit)
+                && seat.matches(mask)
+                && matches!(&seat.target, Target::Member(member) if ptr::eq(&*member.set, set));
+            if !goes_on {
+                let next = Some(at);
+                return Run { next, woken, left };
+            }
+            cursor = at;
         }
     }
 
     /// Whether there are wakes that were not told. Under the bucket's lock.
     pub(super) fn owes(&self) -> bool {
-        let ready = self.set.ready.lock();
+        let mut ready = self.set.ready.lock();
 
-        let state = self.state.access(&ready);
-        state.owed.count() != 0 || state.telling != 0
+        self.state(ready.as_mut()).owed.count() != 0
     }
 
     /// Begins to arm the member: nobody else can meanwhile.
@@ -328,7 +396,7 @@ impl Member {
     /// `EBUSY` if somebody does.
     pub(super) fn begin(this: &Arc<Self>) -> Result<Arming<'_>> {
         let mut ready = this.set.ready.lock();
-        let state = this.state.access_mut(&mut ready);
+        let state = this.state(ready.as_mut());
 
         if core::mem::replace(&mut state.arming, true) {
             return Err(EBUSY);
@@ -344,91 +412,56 @@ impl Member {
         }
         {
             let mut ready = this.set.ready.lock();
-            let state = this.state.access_mut(&mut ready);
+            let state = this.state(ready.as_mut());
             if state.gone {
                 return Err(ENOENT);
             }
             state.changed = true;
-            Self::list(this, &mut ready);
+            ready.as_mut().queue().push(&this.link);
         }
         this.set.notify_readable();
         Ok(())
     }
 
-    /// Takes the member off the table and off the list, for good. It keeps what it owes. May be done
-    /// again, if somebody queued it meanwhile.
+    /// Takes the member off the table and off the queue, for good. It keeps what it owes. May be
+    /// done again, if somebody queued it meanwhile.
     pub(super) fn retire(&self) {
-        {
-            // Before it is dequeued: who queues it afterwards sees it.
-            let mut ready = self.set.ready.lock();
-            self.state.access_mut(&mut ready).gone = true;
-        }
+        // Before it is dequeued: who queues it afterwards sees it.
+        self.state(self.set.ready.lock().as_mut()).gone = true;
+
         let queued = self.set.futexes.table.dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
-        let spare = queued.and_then(|seat| self.entry.park(&mut *ready, seat).err());
-        #[expect(unsafe_code)]
-        // SAFETY: By the type invariants it is on no other list.
-        let listed = unsafe { ready.list.remove(self) };
+        let spare = queued.and_then(|seat| self.entry.park(ready.as_mut(), seat).err());
+        ready.as_mut().queue().remove(&self.link);
+        let unsettled = self.state(ready.as_mut()).unsettled.take();
         drop(ready);
-        drop((listed, spare));
+        drop((unsettled, spare));
     }
 
-    /// Passes on what a retired member owes; or leaves that to who is telling of it.
+    /// Passes on what a retired member owes.
     ///
     /// Of a member that is not retired, lets go of a page that it pins and does not need.
     pub(super) fn settle(&self) {
         let mut ready = self.set.ready.lock();
-        let state = self.state.access_mut(&mut ready);
+        let state = self.state(ready.as_mut());
 
-        if state.telling != 0 || !state.gone && (!state.pinned || state.owed.count() != 0) {
+        if !state.gone && (!state.pinned || state.owed.count() != 0) {
             return;
         }
         // Without the seat there is no telling whom to wake: who retires the member brings it.
-        let Some(seat) = self.entry.unpark(&mut *ready) else {
+        let Some(seat) = self.entry.unpark(ready.as_mut()) else {
             return;
         };
-        let owed = core::mem::take(&mut self.state.access_mut(&mut ready).owed);
+        let owed = core::mem::take(&mut self.state(ready.as_mut()).owed);
         drop(ready);
 
         owed.pass_on(&seat, &self.set.futexes);
     }
 
-    /// Takes the first member off the list, and what it has to tell.
-    #[inline]
-    pub(super) fn tell(ready: &mut Ready) -> Option<(Told, afutex_event)> {
-        // From here on it can be listed again.
-        let member = ready.list.pop_front()?.into_arc();
-        let state = member.state.access_mut(ready);
-        let woken = if state.count != 0 {
-            bindings::AFUTEX_WOKEN
-        } else {
-            0
-        };
-        let changed = if core::mem::take(&mut state.changed) {
-            bindings::AFUTEX_VALUE_CHANGED
-        } else {
-            0
-        };
-
-        let event = afutex_event {
-            cookie: state.cookie,
-            why: woken | changed,
-            count: core::mem::take(&mut state.count),
-        };
-        state.telling = state.telling.wrapping_add(1);
-        let owed = core::mem::take(&mut state.owed);
-        let told = Told {
-            member,
-            owed,
-            settle: false,
-        };
-        Some((told, event))
-    }
-
     /// What the member shows of itself.
     pub(super) fn describe(&self) -> Description {
-        let ready = self.set.ready.lock();
-        let state = self.state.access(&ready);
+        let mut ready = self.set.ready.lock();
+        let state = self.state(ready.as_mut());
 
         Description {
             armed: self.entry.is_queued(),
@@ -439,32 +472,12 @@ impl Member {
     }
 }
 
-impl Told {
-    /// The event has reached the reader, or not: then it is put back, at the head, unless the
-    /// member was listed again meanwhile.
-    #[inline]
-    pub(super) fn end(&mut self, ready: &mut Ready, refused: Option<&afutex_event>) {
-        let state = self.member.state.access_mut(ready);
-
-        state.telling = state.telling.wrapping_sub(1);
-        if let Some(event) = refused {
-            state.owed = state.owed.and(self.owed);
-            state.count = state.count.saturating_add(event.count);
-            state.changed |= event.why & bindings::AFUTEX_VALUE_CHANGED != 0;
-        }
-        self.settle = state.telling == 0 && (state.gone || state.pinned);
-        if refused.is_some() && !state.gone {
-            if let Ok(item) = ListArc::try_from_arc(self.member.clone()) {
-                ready.list.push_front(item);
-            }
-        }
-    }
-
-    /// What there is to do after `end`, without the lock.
-    #[inline]
-    pub(super) fn settle(self) {
-        if self.settle {
-            self.member.settle();
-        }
-    }
+/// What came of [`Member::hit_run`].
+pub(super) struct Run<'a> {
+    /// Who is next on the ring, unless the last was the last.
+    pub(super) next: Option<Cursor<'a, Seat>>,
+    /// How many were woken.
+    pub(super) woken: u32,
+    /// How many of them left the table.
+    pub(super) left: i32,
 }

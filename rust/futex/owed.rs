@@ -19,10 +19,10 @@ use kernel::sync::atomic::{
 /// Wakes that nobody has read, in one word:
 ///
 /// ```text
-///   63            32     31       30     29                 0
-///   +---------------+---------+-------+---------------------+
-///   | mask          | changed | mixed | count, at most COUNT |
-///   +---------------+---------+-------+---------------------+
+///     63      62         31    30    29                 0
+///   +---------+------------+-------+---------------------+
+///   | changed | mask       | mixed | count, at most COUNT |
+///   +---------+------------+-------+---------------------+
 /// ```
 ///
 /// `mask` has the bits that they were for, `mixed` is set if they were for different ones, and
@@ -33,7 +33,8 @@ pub(super) struct Owed(u64);
 impl Owed {
     const COUNT: u32 = (1 << 30) - 1;
     const MIXED: u64 = 1 << 30;
-    const CHANGED: u64 = 1 << 31;
+    const MASK_SHIFT: u32 = 31;
+    const CHANGED: u64 = 1 << 63;
 
     /// No wake, but a word that has changed.
     pub(super) const fn changed_word() -> Self {
@@ -43,7 +44,7 @@ impl Owed {
     /// One wake for the bits of `mask`.
     #[inline]
     pub(super) const fn one(mask: u32) -> Self {
-        Self((mask as u64) << 32 | 1)
+        Self((mask as u64) << Self::MASK_SHIFT | 1)
     }
 
     /// How many. Does not go beyond 2^30 - 1.
@@ -53,17 +54,15 @@ impl Owed {
     }
 
     const fn mask(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> Self::MASK_SHIFT) as u32
     }
 
     /// What read(2) of a watch returns: the count, and `AFUTEX_CHANGED`.
     #[inline]
     pub(super) const fn as_read(self) -> u64 {
-        // The bit is moved, so that there is no branch.
-        const SHIFT: u32 = 63 - Owed::CHANGED.trailing_zeros();
-        const _: () = assert!(Owed::CHANGED << SHIFT == bindings::AFUTEX_CHANGED as u64);
+        const _: () = assert!(Owed::CHANGED == bindings::AFUTEX_CHANGED as u64);
 
-        (self.0 & Self::CHANGED) << SHIFT | self.count() as u64
+        self.0 & (Self::CHANGED | Self::COUNT as u64)
     }
 
     /// Whether there is nothing.
@@ -111,8 +110,19 @@ impl AtomicOwed {
     }
 
     /// Adds to what there is. A full barrier.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&self, more: Owed) {
+        // Most often there is nothing, and an exchange is the shortest.
+        let old = self.0.xchg(more.0, Full);
+
+        if old != 0 {
+            self.add_again(Owed(old));
+        }
+    }
+
+    /// Puts back what was there before `more` was, without taking away anything.
+    #[cold]
+    fn add_again(&self, more: Owed) {
         let mut old = 0;
 
         while let Err(now) = self.0.cmpxchg(old, Owed(old).and(more).0, Full) {
@@ -171,7 +181,7 @@ mod tests {
 
     #[test]
     fn count_has_an_end() {
-        let most = Owed(Owed::COUNT as u64 | 1 << 32);
+        let most = Owed(Owed::one(1).0 | Owed::COUNT as u64);
 
         assert_eq!(most.and(Owed::one(1)).count(), Owed::COUNT);
         assert_eq!(most.and(most), most);

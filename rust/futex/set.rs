@@ -33,7 +33,6 @@ use crate::sys::bindings::{
 };
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
-    Blocking,
     Pollable,
     PseudoFile, //
 };
@@ -45,7 +44,6 @@ use crate::sys::task::{
 };
 use crate::sys::user_mem::{
     self,
-    Buffer,
     Dest,
     UserDest, //
 };
@@ -54,7 +52,6 @@ use kernel::fs::file::{
     FileDescriptorReservation, //
 };
 use kernel::fs::File;
-use kernel::list::List;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -137,6 +134,30 @@ impl Members {
             _ => Err(ENOENT),
         }
     }
+}
+
+/// How many events are told under one hold of the lock at most.
+const TURN: usize = 64;
+
+/// How many of them may be of members that have more to do.
+const FEW: usize = 8;
+
+/// What was told under one hold of the lock.
+struct Turn {
+    told: usize,
+    /// Members that are to settle now.
+    unsettled: [Option<Arc<Member>>; FEW],
+    end: TurnEnd,
+}
+
+/// Why it was not more.
+enum TurnEnd {
+    /// There is no more, or no room for it.
+    Done,
+    /// Others may want the lock.
+    Pause,
+    /// The memory is not there.
+    Absent,
 }
 
 /// The file.
@@ -230,68 +251,75 @@ impl Set {
         Ok(nr)
     }
 
-    /// Tells events to a reader, as many as there are and fit, and puts back what did not reach him.
-    /// Returns how many did; `EFAULT` if none did though there was one.
+    /// Tells events to a reader, as many as there are and fit. Returns how many.
+    ///
+    /// An event is written under the lock, and only then is it told: one that cannot be written
+    /// stays the first.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if none can be written though there is one, `EINTR` when killed meanwhile.
     fn drain(this: &Pollable<Self>, out: &mut impl Dest) -> Result<usize> {
-        const FEW: usize = 8;
-        let mut few = [const { None }; FEW];
-        let mut buffer = Buffer::<afutex_event, FEW>::new();
         let mut count = 0;
 
         loop {
-            let room = FEW.min(out.room() / size_of::<afutex_event>());
-            let mut taken = 0;
-            buffer.clear();
-            let mut ready = this.ready.lock();
-            for slot in few.iter_mut().take(room) {
-                let Some((told, event)) = Member::tell(&mut ready) else {
-                    break;
-                };
-                *slot = Some(told);
-                buffer.push(event);
-                taken += 1;
-            }
-            drop(ready);
-            let events = buffer.as_slice();
-            if taken == 0 {
-                return Ok(count);
-            }
+            let turn = this.turn(out);
 
-            // All at once; if that fails, as many as go.
-            let mut told = taken;
-            let mut failed = None;
-            if out.put_all(events).is_err() {
-                told = 0;
-                while told < taken {
-                    if let Err(err) = out.put(&events[told]) {
-                        failed = Some(err);
-                        break;
-                    }
-                    told += 1;
-                }
+            count += turn.told;
+            for member in turn.unsettled.into_iter().flatten() {
+                member.settle();
             }
-
-            // From the last, so that what is put back keeps its order.
-            let mut ready = this.ready.lock();
-            for n in (0..taken).rev() {
-                if let Some(one) = &mut few[n] {
-                    one.end(&mut ready, (n >= told).then_some(&events[n]));
-                }
+            match turn.end {
+                TurnEnd::Done => return Ok(count),
+                TurnEnd::Pause => (),
+                TurnEnd::Absent => match out.fault_in(size_of::<afutex_event>()) {
+                    Err(_) if count != 0 => return Ok(count),
+                    ret => ret?,
+                },
             }
-            drop(ready);
-            for one in few.iter_mut().take(taken).filter_map(Option::take) {
-                one.settle();
-            }
-            count += told;
-            if let Some(err) = failed {
-                // Another may have looked while they were away.
-                this.notify_readable();
-                return if count == 0 { Err(err) } else { Ok(count) };
-            }
-            if taken < FEW {
-                return Ok(count);
+            if task::fatal_signal_pending() {
+                return Err(EINTR);
             }
         }
+    }
+
+    /// Tells events under one hold of the lock.
+    #[inline]
+    fn turn(&self, out: &mut impl Dest) -> Turn {
+        let mut turn = Turn {
+            told: 0,
+            unsettled: [const { None }; FEW],
+            end: TurnEnd::Pause,
+        };
+        let mut unsettled = turn.unsettled.iter_mut();
+        let mut ready = self.ready.lock();
+
+        while turn.told < TURN {
+            let Some(mut first) = ready.as_mut().queue().first() else {
+                turn.end = TurnEnd::Done;
+                break;
+            };
+            if out.room() < size_of::<afutex_event>() {
+                turn.end = TurnEnd::Done;
+                break;
+            }
+            if out.put_pair_nofault(&first.state().event()).is_err() {
+                turn.end = TurnEnd::Absent;
+                break;
+            }
+            turn.told += 1;
+            let member = first.state().told();
+            first.remove();
+            if member.is_some() {
+                if let Some(slot) = unsettled.next() {
+                    *slot = member;
+                }
+                if unsettled.len() == 0 {
+                    break;
+                }
+            }
+        }
+        turn
     }
 
     /// `AFUTEX_IOC_SET_WAIT`: a batch of controls, then up to `nr_events` events, waiting for the
@@ -334,7 +362,7 @@ impl PseudoFile for Set {
     const READABLE: bool = true;
 
     fn ready(&self) -> u32 {
-        if self.ready.lock().list.is_empty() {
+        if self.ready.lock().queue.is_empty() {
             0
         } else {
             READABLE
@@ -342,19 +370,13 @@ impl PseudoFile for Set {
     }
 
     /// Returns events, as many as there are and fit.
-    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
+    fn read(this: &Pollable<Self>, mut out: impl Dest) -> Result<usize> {
         const LEN: usize = size_of::<afutex_event>();
 
         if out.room() < LEN {
             return Err(EINVAL);
         }
-        loop {
-            // Another reader may be first.
-            match Self::drain(this, out)? {
-                0 => this.wait_ready(block)?,
-                count => return Ok(count.saturating_mul(LEN)),
-            }
-        }
+        Ok(Self::drain(this, &mut out)?.saturating_mul(LEN))
     }
 
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
@@ -456,7 +478,7 @@ pub(crate) fn open(
     let data = Arc::pin_init(
         Pollable::new(pin_init!(Set {
             futexes: futexes.clone(),
-            ready <- new_spinlock!(Ready { list: List::new() }, "afutex_ready"),
+            ready <- new_spinlock!(Ready::new(), "afutex_ready"),
             members <- new_mutex!(Members::default(), "afutex_members"),
             quota,
             creator: Kuid::current_euid(),

@@ -72,6 +72,7 @@ use super::wait::Refusal;
 use super::wake::{
     Batch,
     Woken,
+    ANY,
     CAPACITY, //
 };
 use super::watch::Watch;
@@ -89,7 +90,10 @@ use crate::sys::user_word::UserWord;
 use kernel::new_spinlock;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::SpinLock;
+use kernel::sync::{
+    SpinLock,
+    SpinLockGuard, //
+};
 
 /// What a bucket's lock protects.
 #[pin_data]
@@ -172,21 +176,34 @@ impl Chain {
                 return false;
             }
             // Those that the mask does not match are passed over, as futex(2) does.
-            if seat.mask & mask == 0 {
+            if !seat.matches(mask) {
                 at = cursor.next();
                 continue;
             }
             if !batch.has_room() {
                 return true;
             }
-            at = hit(cursor, mask, this.ticket, batch);
-            left = left.wrapping_sub(1);
+            if let Target::Member(member) = &seat.target {
+                batch.push_set(&member.set);
+                // There was room, so it is there.
+                let Some(set) = batch.last_set() else {
+                    return false;
+                };
+                let most = left.min(batch.room());
+                let run = Member::hit_run(set, cursor, most, limit, mask, this.ticket);
+                batch.count(run.woken, run.left);
+                left = left.wrapping_sub(run.woken);
+                at = run.next;
+            } else {
+                at = hit(cursor, mask, this.ticket, batch);
+                left = left.wrapping_sub(1);
+            }
         }
         false
     }
 }
 
-/// Wakes the entry at the cursor, and goes on.
+/// Wakes the entry at the cursor, which is no member of a set, and goes on.
 #[inline]
 fn hit<'a>(
     cursor: Cursor<'a, Seat>,
@@ -201,29 +218,21 @@ fn hit<'a>(
             if Watch::count(watch, mask) {
                 batch.push(Woken::Watch(watch.clone()));
             }
-            batch.count(false);
+            batch.count(1, 0);
             rotate(cursor, ticket)
         }
         Target::Watch(watch) => {
             let watch = watch.clone();
             let next = watch.park(cursor, mask);
             batch.push(Woken::Watch(watch));
-            batch.count(true);
-            next
-        }
-        Target::Member(member) => {
-            batch.push_set(&member.set);
-            // There was room, so it is there.
-            let set = batch.last_set()?;
-            let (next, left) = Member::hit(set, cursor, mask, ticket);
-            batch.count(left);
+            batch.count(1, 1);
             next
         }
         // Whoever sees that the seat is gone may use the entry again, or end it.
-        Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
+        _ => {
             let (seat, next) = cursor.remove();
             batch.push(Woken::Seat(seat));
-            batch.count(true);
+            batch.count(1, 1);
             next
         }
     }
@@ -273,7 +282,7 @@ const SHARED_STEP: usize = 4;
 #[pin_data]
 pub(crate) struct Table {
     seed: [u64; 2],
-    /// What is left of 64 bits by a bucket's number.
+    /// What is left of 63 bits by a bucket's number.
     shift: u32,
     /// A power of two of them.
     buckets: Pin<KVBox<[Bucket]>>,
@@ -310,7 +319,7 @@ impl Table {
         }
         Ok(Self {
             seed: [task::random_u64(), task::random_u64()],
-            shift: u64::BITS.wrapping_sub(count.trailing_zeros().max(1)),
+            shift: 63u32.wrapping_sub(count.trailing_zeros()),
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
             shared,
         })
@@ -318,8 +327,7 @@ impl Table {
 
     #[inline]
     fn index_of(&self, id: &KeyId) -> usize {
-        // The mask is for a single one, of which 64 bits would be left.
-        id.bucket(&self.seed, self.shift) & self.buckets.len().wrapping_sub(1)
+        id.bucket(&self.seed, self.shift)
     }
 
     /// The bucket that `id` belongs in.
@@ -424,10 +432,7 @@ impl Table {
         home: &SpinLock<H>,
         admit: impl FnOnce() -> Result<(), Refusal>,
         accept: impl FnOnce(),
-    ) -> bool
-    where
-        H: Unpin,
-    {
+    ) -> bool {
         let bucket = self.bucket_of(id);
 
         self.arrive(id, bucket, 1);
@@ -438,7 +443,7 @@ impl Table {
         let queued = admit().is_ok()
             && chain
                 .rings
-                .push_parked(entry, &mut *parked, id, |first, seat| {
+                .push_parked(entry, parked.as_mut(), id, |first, seat| {
                     seat.ticket = chain.ticket.take();
                     spare = first.and_then(|first| seat.key.share(&first.key));
                     accept();
@@ -509,42 +514,88 @@ impl Table {
         self.wake_found(bucket, id, count, mask)
     }
 
+    /// Wakes the first of those who wait on `id`, where a full barrier was passed before.
+    #[inline(always)]
+    pub(super) fn wake_one_after_fence(&self, id: &KeyId) -> u32 {
+        let bucket = self.bucket_of(id);
+
+        if bucket.waiters.is_zero_after_fence() {
+            return 0;
+        }
+        self.wake_first(bucket, id, ANY)
+    }
+
     /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
     pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
         self.wake_many(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
     /// Wakes in a bucket where somebody waits.
-    #[inline]
+    #[inline(never)]
     fn wake_found(&self, bucket: &Bucket, id: &KeyId, count: u32, mask: u32) -> u32 {
         match count {
             // Most wakes are of one.
-            1 => self.wake_first(bucket, *id, mask),
+            1 => self.wake_first(bucket, id, mask),
             _ => self.wake_many(bucket, id, None, count, mask),
         }
     }
 
     /// Wakes the first.
     ///
-    /// What `hit` does to a watch is written out here: a descriptor that is woken and read again
-    /// and again is the case that counts.
-    #[inline(never)]
-    fn wake_first(&self, bucket: &Bucket, id: KeyId, mask: u32) -> u32 {
+    /// What [`Chain::take`] does to a watch that stays armed is written out here: a descriptor that
+    /// is woken and read again and again is the case that counts.
+    #[inline(always)]
+    fn wake_first(&self, bucket: &Bucket, id: &KeyId, mask: u32) -> u32 {
         let mut guard = bucket.chain.lock();
+        let chain = guard.as_mut().project();
+        let Some(cursor) = chain.rings.find(id) else {
+            return 0;
+        };
+
+        match &cursor.item().target {
+            Target::Watch(watch) if watch.is_persistent() && cursor.item().matches(mask) => {
+                let listens = Watch::count(watch, mask);
+
+                if !listens && cursor.is_alone() {
+                    // Its number would say only whether a waker of many was here before it.
+                    return 1;
+                }
+                let watch = watch.clone();
+                rotate(cursor, chain.ticket);
+                drop(guard);
+                if listens {
+                    watch.notify_listeners();
+                }
+                1
+            }
+            _ => self.wake_first_of(guard, bucket, *id, mask),
+        }
+    }
+
+    /// As `wake_first`, whoever it is.
+    #[inline(never)]
+    fn wake_first_of(
+        &self,
+        mut guard: SpinLockGuard<'_, Chain>,
+        bucket: &Bucket,
+        id: KeyId,
+        mask: u32,
+    ) -> u32 {
         let chain = guard.as_mut().project();
         let mut at = chain.rings.find(&id);
 
         while let Some(cursor) = at {
-            if cursor.item().mask & mask == 0 {
+            if !cursor.item().matches(mask) {
                 at = cursor.next();
                 continue;
             }
             match &cursor.item().target {
                 Target::Watch(watch) if watch.is_persistent() => {
-                    let listener = Watch::count(watch, mask).then(|| watch.clone());
+                    let watch = watch.clone();
+                    let listens = Watch::count(&watch, mask);
                     rotate(cursor, chain.ticket);
                     drop(guard);
-                    if let Some(watch) = listener {
+                    if listens {
                         watch.notify_listeners();
                     }
                 }
@@ -557,7 +608,7 @@ impl Table {
                 }
                 Target::Member(member) => {
                     let set = member.set.clone();
-                    let (_, left) = Member::hit(&set, cursor, mask, chain.ticket);
+                    let left = Member::hit(&set, cursor, mask, chain.ticket);
                     drop(guard);
                     self.leave(&id, bucket, left.into());
                     set.notify_readable();
@@ -657,7 +708,6 @@ pub(crate) struct Census {
 #[kunit_tests(afutex_table)]
 mod tests {
     use super::*;
-    use crate::futex::wake::ANY;
     use kernel::current;
     use kernel::task::Task;
 

@@ -20,8 +20,6 @@ use crate::sys::user_word::{
     UserWord, //
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::Full;
-use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 
 /// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
@@ -85,8 +83,17 @@ impl<'a> Batch<'a> {
     #[inline]
     pub(super) fn has_room(&self) -> bool {
         match &self.many {
-            None => self.len < CAPACITY && self.woken < BURST,
+            None => self.len < CAPACITY && self.room() != 0,
             Some(many) => self.len < CAPACITY || many.len() < many.capacity(),
+        }
+    }
+
+    /// How many more may be woken under this hold of the lock, if nobody need be told of them.
+    #[inline]
+    pub(super) fn room(&self) -> u32 {
+        match &self.many {
+            None => BURST.saturating_sub(self.woken),
+            Some(_) => u32::MAX,
         }
     }
 
@@ -117,11 +124,11 @@ impl<'a> Batch<'a> {
         self.left
     }
 
-    /// Counts one who was woken and has left the table or not.
+    /// Counts those who were woken, and those of them who have left the table.
     #[inline]
-    pub(super) fn count(&mut self, left: bool) {
-        self.woken = self.woken.wrapping_add(1);
-        self.left = self.left.wrapping_add(left.into());
+    pub(super) fn count(&mut self, woken: u32, left: i32) {
+        self.woken = self.woken.wrapping_add(woken);
+        self.left = self.left.wrapping_add(left);
     }
 
     /// Adds somebody to be told. There must be room.
@@ -179,38 +186,6 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Wakes up to `count` of those who wait on `word` for a bit of `mask`, and returns how many.
-///
-/// # Errors
-///
-/// `EINVAL` if `mask` is 0; those of [`KeyId::with`], if anybody waits on a shared word at that
-/// offset of a page: else no page is looked up.
-#[inline]
-pub(crate) fn wake(
-    futexes: &Futexes,
-    word: UserWord,
-    scope: Scope,
-    count: u32,
-    mask: u32,
-) -> Result<u32> {
-    let table = &futexes.table;
-
-    if mask == 0 {
-        return Err(EINVAL);
-    }
-    match scope {
-        // The barrier comes with the look at the bucket.
-        Scope::Private => Ok(table.wake(&KeyId::private(CurrentMm::get()?, word), count, mask)),
-        Scope::Shared => {
-            smp_mb(Full);
-            if table.is_unshared(word) {
-                return Ok(0);
-            }
-            KeyId::with(word, scope, |id| table.wake_after_fence(id, count, mask))
-        }
-    }
-}
-
 /// Somebody who wakes one word or many.
 ///
 /// What he stored before he became one is seen by those whom he does not wake.
@@ -221,21 +196,20 @@ pub(crate) struct Waker<'a> {
 
 impl<'a> Waker<'a> {
     /// Makes the current task one. A full barrier.
+    #[inline]
+    pub(crate) fn new(futexes: &'a Futexes) -> Self {
+        Self {
+            mm: CurrentMm::get_after_fence(),
+            table: &futexes.table,
+        }
+    }
+
+    /// Wakes up to `count` of those who wait on `word` for a bit of `mask`, and returns how many.
     ///
     /// # Errors
     ///
-    /// `EFAULT` for a task without memory.
-    pub(crate) fn new(futexes: &'a Futexes) -> Result<Self> {
-        let mm = CurrentMm::get()?;
-
-        smp_mb(Full);
-        Ok(Self {
-            table: &futexes.table,
-            mm,
-        })
-    }
-
-    /// As [`wake`].
+    /// `EINVAL` if `mask` is 0; those of [`KeyId::with`], if anybody waits on a shared word at that
+    /// offset of a page: else no page is looked up.
     #[inline(always)]
     pub(crate) fn wake(&self, word: UserWord, scope: Scope, count: u32, mask: u32) -> Result<u32> {
         if mask == 0 {
@@ -255,10 +229,36 @@ impl<'a> Waker<'a> {
     /// As `wake`, by the page.
     #[inline(never)]
     fn wake_shared(&self, word: UserWord, count: u32, mask: u32) -> Result<u32> {
-        KeyId::with(word, Scope::Shared, |id| {
+        KeyId::with_shared(self.mm, word, |id| {
             self.table.wake_after_fence(id, count, mask)
         })
     }
+
+    /// As `wake`, of one, whatever he waits for: for who does nothing else.
+    #[inline(always)]
+    pub(crate) fn wake_one(&self, word: UserWord, scope: Scope) -> Result<u32> {
+        match scope {
+            Scope::Private => Ok(self
+                .table
+                .wake_one_after_fence(&KeyId::private(self.mm, word))),
+            Scope::Shared if self.table.is_unshared(word) => Ok(0),
+            Scope::Shared => {
+                KeyId::with_shared(self.mm, word, |id| self.table.wake_one_after_fence(id))
+            }
+        }
+    }
+}
+
+/// As [`Waker::wake`], of one word.
+#[inline]
+pub(crate) fn wake(
+    futexes: &Futexes,
+    word: UserWord,
+    scope: Scope,
+    count: u32,
+    mask: u32,
+) -> Result<u32> {
+    Waker::new(futexes).wake(word, scope, count, mask)
 }
 
 /// What `FUTEX_WAKE_OP` does to the second word, and asks of what it held: `val3` of futex(2).

@@ -44,7 +44,6 @@ use crate::sys::bindings::{
 use crate::sys::page::Moment;
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
-    Blocking,
     Pollable,
     PseudoFile, //
 };
@@ -217,10 +216,11 @@ impl Watch {
 
     /// Counts a wake of a persistent watch. Tells whether anybody is to be told. Under the bucket's
     /// lock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(this: &Pollable<Self>, mask: u32) -> bool {
+        // A full barrier.
         this.owed.add(Owed::one(mask));
-        this.has_listeners()
+        this.has_listeners_after_fence()
     }
 
     /// Counts a wake of the one-shot watch whose seat is at the cursor, parks the seat, and goes
@@ -228,7 +228,7 @@ impl Watch {
     #[inline]
     pub(super) fn park<'a>(&self, cursor: Cursor<'a, Seat>, mask: u32) -> Option<Cursor<'a, Seat>> {
         let mut parking = self.parking.lock();
-        let next = cursor.park(&mut *parking);
+        let next = cursor.park(parking.as_mut());
 
         self.owed.add(Owed::one(mask));
         next
@@ -239,32 +239,37 @@ impl Watch {
         self.owed.get().count() != 0
     }
 
-    /// Takes what there is to read.
-    #[inline]
-    fn take(&self) -> Taken {
-        if self.is_persistent() {
-            // No seat is ever parked.
-            return Taken {
-                owed: self.owed.take(),
-                seat: None,
-            };
-        }
-        let mut parking = self.parking.lock();
+    /// As `read`, of a one-shot watch, whose seat goes as well.
+    #[inline(never)]
+    fn read_once_woken(this: &Pollable<Self>, mut out: impl Dest) -> Result<usize> {
+        let taken = {
+            let mut parking = this.parking.lock();
 
-        Taken {
-            owed: self.owed.take(),
-            seat: self.entry.unpark(&mut *parking),
+            Taken {
+                owed: this.owed.take(),
+                seat: this.entry.unpark(parking.as_mut()),
+            }
+        };
+
+        if taken.owed.is_empty() {
+            return Ok(0);
         }
+        if out.put(&taken.owed.as_read()).is_err() {
+            Self::put_back(this, taken);
+            return Err(EFAULT);
+        }
+        Ok(Self::READ_LEN)
     }
 
     /// Puts back what was taken and did not reach the reader.
     #[cold]
+    #[inline(never)]
     fn put_back(this: &Pollable<Self>, taken: Taken) {
         let mut parking = this.parking.lock();
         // If it was armed meanwhile, the word is the same, and its seat does.
         let spare = taken
             .seat
-            .and_then(|seat| this.entry.park(&mut *parking, seat).err());
+            .and_then(|seat| this.entry.park(parking.as_mut(), seat).err());
 
         this.owed.add(taken.owed);
         drop(parking);
@@ -276,38 +281,12 @@ impl Watch {
     /// What a read returns: a `__u64`.
     const READ_LEN: usize = size_of::<u64>();
 
-    /// As `read`, of any watch, perhaps with nothing to read yet.
-    #[inline(never)]
-    fn read_slow(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
-        loop {
-            let taken = this.take();
-            // Another reader may be first.
-            if taken.owed.is_empty() {
-                this.wait_ready(block)?;
-                continue;
-            }
-            return Self::tell(this, out, taken);
-        }
-    }
-
-    /// Tells a reader what was taken, or puts it back.
-    #[inline]
-    fn tell(this: &Pollable<Self>, out: &mut impl Dest, taken: Taken) -> Result<usize> {
-        match out.put(&taken.owed.as_read()) {
-            Ok(()) => Ok(Self::READ_LEN),
-            Err(err) => {
-                Self::put_back(this, taken);
-                Err(err)
-            }
-        }
-    }
-
     /// Takes the watch off the table, and all there is to read.
     #[inline]
     fn disarm(&self) -> Taken {
         let queued = self.futexes.table.dequeue(&self.entry);
         let mut parking = self.parking.lock();
-        let parked = self.entry.unpark(&mut *parking);
+        let parked = self.entry.unpark(parking.as_mut());
 
         Taken {
             owed: self.owed.take(),
@@ -321,7 +300,7 @@ impl Watch {
         let found = parking.found.take()?;
         let id = self
             .entry
-            .parked(&mut *parking)
+            .parked(parking.as_mut())
             .filter(|seat| seat.key.is_unmoved(&found))
             .map(|seat| *seat.key.id());
 
@@ -513,19 +492,24 @@ impl PseudoFile for Watch {
     }
 
     /// Returns the number of wakes, and `AFUTEX_CHANGED`, and clears them.
-    #[inline]
-    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
+    #[inline(always)]
+    fn read(this: &Pollable<Self>, mut out: impl Dest) -> Result<usize> {
         if out.room() < Self::READ_LEN {
             return Err(EINVAL);
         }
-        if this.is_persistent() {
-            let owed = this.owed.take();
-
-            if !owed.is_empty() {
-                return Self::tell(this, out, Taken { owed, seat: None });
-            }
+        if !this.is_persistent() {
+            return Self::read_once_woken(this, out);
         }
-        Self::read_slow(this, out, block)
+        let owed = this.owed.take();
+
+        if owed.is_empty() {
+            return Ok(0);
+        }
+        if out.put(&owed.as_read()).is_err() {
+            Self::put_back(this, Taken { owed, seat: None });
+            return Err(EFAULT);
+        }
+        Ok(Self::READ_LEN)
     }
 
     fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {

@@ -10,7 +10,10 @@
 use core::marker::PhantomData;
 use kernel::bindings;
 use kernel::container_of;
-use kernel::error::to_result;
+use kernel::error::{
+    from_result,
+    to_result, //
+};
 use kernel::ffi::{
     c_int,
     c_long,
@@ -38,8 +41,9 @@ pub(crate) trait MiscDevice: Sized + Send + Sync + 'static {
     /// Makes the data of a new open file.
     fn open(context: &Arc<Self::Context>) -> Result<KBox<Self>>;
 
-    /// Carries out an ioctl. Addresses in `arg` are those of the caller, 32- or 64-bit.
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    /// Carries out an ioctl, and returns what the caller is to get: a result, or a negative errno.
+    /// Addresses in `arg` are those of the caller, 32- or 64-bit.
+    fn ioctl(&self, cmd: u32, arg: usize) -> isize;
 }
 
 /// A registered misc device; deregistered on drop.
@@ -113,14 +117,12 @@ impl<D: MiscDevice> Registration<D> {
             &(*container_of!(misc, Self, misc)).context
         };
 
-        match D::open(context) {
-            Ok(device) => {
-                // SAFETY: The file is ours until it is opened.
-                unsafe { (*file).private_data = device.into_foreign() };
-                0
-            }
-            Err(err) => err.to_errno(),
-        }
+        from_result(|| {
+            let device = D::open(context)?;
+            // SAFETY: The file is ours until it is opened.
+            unsafe { (*file).private_data = device.into_foreign() };
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -139,10 +141,7 @@ impl<D: MiscDevice> Registration<D> {
         // SAFETY: `open` put it there, and the caller holds the file.
         let device = unsafe { <KBox<D> as ForeignOwnable>::borrow((*file).private_data) };
 
-        match device.ioctl(cmd, arg) {
-            Ok(ret) => ret as c_long,
-            Err(err) => err.to_errno() as c_long,
-        }
+        device.ioctl(cmd, arg)
     }
 }
 

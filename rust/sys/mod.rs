@@ -15,6 +15,7 @@ pub(crate) mod pinned;
 pub(crate) mod poll;
 pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;
+pub(crate) mod queue;
 pub(crate) mod read_once;
 pub(crate) mod rings;
 pub(crate) mod sigio;

@@ -127,11 +127,23 @@ impl PollHead {
         }
     }
 
-    /// Whether `wake_readers` would find anybody, as seen after a full barrier.
+    /// Whether `wake_readers` would find anybody. A full barrier must have been passed since the
+    /// state changed.
+    ///
+    /// It pairs with the one that `poll_wait` and `prepare_to_wait_event` pass after they have put
+    /// somebody on the queue, and before the state is looked at.
     #[inline]
-    pub(crate) fn has_listeners(&self, fasync: &FasyncList) -> bool {
-        // SAFETY: Reads pointers of both.
-        unsafe { super::bindings::afutex_has_listeners(self.head.get(), fasync.as_ptr()) }
+    pub(crate) fn has_listeners_after_fence(&self, fasync: &FasyncList) -> bool {
+        // SAFETY: The head is valid. The pointer may change at any time, as a whole.
+        let is_empty = unsafe {
+            let head = &raw const (*self.head.get()).head;
+            (&raw const (*head).next)
+                .read_volatile()
+                .cast_const()
+                .eq(&head)
+        };
+
+        !is_empty || !fasync.is_empty()
     }
 
     /// As `wake_readers`, where there are listeners.

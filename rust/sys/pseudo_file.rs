@@ -17,6 +17,7 @@ use super::user_mem::{
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::bindings;
+use kernel::error::from_result;
 use kernel::ffi::{
     c_char,
     c_int,
@@ -47,11 +48,11 @@ pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
     /// The last reference to the file is gone. May run in any task's context, or a kworker's.
     fn release(&self);
 
-    /// Reads into `out`; `block` says what to do if there is nothing.
+    /// Reads what there is into `out`. Returns the number of bytes; 0 if there is nothing yet.
     ///
     /// Must not be called with locks held.
-    fn read(this: &Pollable<Self>, out: &mut impl Dest, block: Blocking) -> Result<usize> {
-        let _ = (this, out, block);
+    fn read(this: &Pollable<Self>, out: impl Dest) -> Result<usize> {
+        let _ = (this, out);
         Err(EINVAL)
     }
 
@@ -63,15 +64,6 @@ pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
 
     /// Shows the file's state in `/proc/PID/fdinfo/FD`.
     fn show_fdinfo(&self, file: &File, out: &SeqFile);
-}
-
-/// Whether a reader may wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blocking {
-    /// It may.
-    Wait,
-    /// It asked not to: `O_NONBLOCK`, `RWF_NOWAIT`, io_uring.
-    Never,
 }
 
 /// A `T` behind a file, with those who wait for it.
@@ -103,14 +95,14 @@ impl<T> Pollable<T> {
         self.head.wake_readers(&self.fasync);
     }
 
-    /// Whether there is anybody to tell. May be asked under a spinlock, after the state changed: a
-    /// poller who comes later sees what changed.
+    /// Whether there is anybody to tell. May be asked under a spinlock, after the state changed and
+    /// a full barrier: a poller who comes later sees what changed.
     #[inline]
-    pub(crate) fn has_listeners(&self) -> bool {
-        self.head.has_listeners(&self.fasync)
+    pub(crate) fn has_listeners_after_fence(&self) -> bool {
+        self.head.has_listeners_after_fence(&self.fasync)
     }
 
-    /// As `notify_readable`, of what [has listeners](Self::has_listeners).
+    /// As `notify_readable`, of what [has listeners](Self::has_listeners_after_fence).
     #[inline]
     pub(crate) fn notify_listeners(&self) {
         self.head.wake_listeners(&self.fasync);
@@ -123,19 +115,27 @@ impl<T> Pollable<T> {
         unsafe { Pin::new_unchecked(&(*core::ptr::from_ref::<Self>(&this)).inner) }
     }
 
-    /// Waits until the file is ready.
+    /// Reads into `out`, after there was nothing to read, and waits for it if `may_wait`.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if it may not wait, `ERESTARTSYS` if a signal comes first.
+    /// `EAGAIN` if it may not wait, `ERESTARTSYS` if a signal comes first; those of
+    /// [`PseudoFile::read`].
     #[inline(never)]
-    pub(crate) fn wait_ready(&self, block: Blocking) -> Result
+    fn read_later(&self, mut out: impl Dest, may_wait: bool) -> Result<usize>
     where
         T: PseudoFile,
     {
-        match block {
-            Blocking::Never => Err(EAGAIN),
-            Blocking::Wait => self.head.wait(None, || self.inner.ready() != 0),
+        loop {
+            if !may_wait {
+                return Err(EAGAIN);
+            }
+            self.head.wait(None, || self.inner.ready() != 0)?;
+            // Another reader may be first.
+            match T::read(self, &mut out)? {
+                0 => (),
+                len => return Ok(len),
+            }
         }
     }
 
@@ -256,24 +256,22 @@ impl<F: PseudoFile> Operations<F> {
         len: usize,
         _pos: *mut bindings::loff_t,
     ) -> isize {
-        // SAFETY: The caller holds the file for the call. Its flags may change at any time, as a
-        // whole.
-        let (data, flags) = unsafe {
-            (
-                Self::data(file),
-                (&raw const (*file).f_flags).read_volatile(),
-            )
-        };
-        let block = if flags & bindings::O_NONBLOCK != 0 {
-            Blocking::Never
-        } else {
-            Blocking::Wait
-        };
+        // SAFETY: The caller holds the file for the call.
+        let data = unsafe { Self::data(file) };
+        let out = || UserDest::new(buffer.addr(), len);
 
-        match F::read(&data, &mut UserDest::new(buffer.addr(), len), block) {
-            Ok(len) => len as isize,
-            Err(err) => err.to_errno() as isize,
-        }
+        from_result(|| {
+            let len = match F::read(&data, out())? {
+                0 => {
+                    // SAFETY: As above. The flags may change at any time, as a whole.
+                    let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
+
+                    data.read_later(out(), flags & bindings::O_NONBLOCK == 0)?
+                }
+                len => len,
+            };
+            Ok(len as isize)
+        })
     }
 
     /// # Safety
@@ -284,23 +282,20 @@ impl<F: PseudoFile> Operations<F> {
         iter: *mut bindings::iov_iter,
     ) -> isize {
         // SAFETY: The caller holds the file for the call, and the iterator is one to write to.
-        let (data, out, nowait) = unsafe {
-            (
-                Self::data((*kiocb).ki_filp),
-                IovIterDest::from_raw(iter),
-                super::bindings::afutex_kiocb_nowait(kiocb),
-            )
-        };
-        let block = if nowait {
-            Blocking::Never
-        } else {
-            Blocking::Wait
-        };
+        let (data, out) = unsafe { (Self::data((*kiocb).ki_filp), IovIterDest::from_raw(iter)) };
 
-        match F::read(&data, out, block) {
-            Ok(len) => len as isize,
-            Err(err) => err.to_errno() as isize,
-        }
+        from_result(|| {
+            let len = match F::read(&data, &mut *out)? {
+                0 => {
+                    // SAFETY: As above.
+                    let nowait = unsafe { super::bindings::afutex_kiocb_nowait(kiocb) };
+
+                    data.read_later(out, !nowait)?
+                }
+                len => len,
+            };
+            Ok(len as isize)
+        })
     }
 
     /// # Safety
@@ -310,10 +305,7 @@ impl<F: PseudoFile> Operations<F> {
         // SAFETY: The caller holds the file for the call.
         let data = unsafe { Self::data(file) };
 
-        match F::ioctl(data, cmd, arg) {
-            Ok(ret) => ret as c_long,
-            Err(err) => err.to_errno() as c_long,
-        }
+        from_result(|| F::ioctl(data, cmd, arg))
     }
 
     /// # Safety
@@ -323,10 +315,7 @@ impl<F: PseudoFile> Operations<F> {
         // SAFETY: The caller holds the file for the call.
         let (data, file) = unsafe { (Self::data(file), File::from_raw_file(file)) };
 
-        match data.fasync.update(fd, file, on != 0) {
-            Ok(()) => 0,
-            Err(err) => err.to_errno(),
-        }
+        from_result(|| data.fasync.update(fd, file, on != 0).map(|()| 0))
     }
 
     /// # Safety

@@ -94,9 +94,9 @@ unsafe impl<T: Send> Sync for Node<T> {}
 const PARKED: usize = 1;
 
 /// What `home` is for an item that is parked with `with`.
-fn parked_at<H>(with: &mut H) -> usize {
+fn parked_at<H>(with: &Pin<&mut H>) -> usize {
     const { assert!(size_of::<H>() > 0 && align_of::<H>() > 1) };
-    ptr::from_mut(with).addr() | PARKED
+    ptr::from_ref(&**with).addr() | PARKED
 }
 
 impl<T> Node<T> {
@@ -130,8 +130,8 @@ impl<T> Node<T> {
     }
 
     /// Parks `item` with `with`; gives it back if the node has one.
-    pub(crate) fn park<H>(&self, with: &mut H, item: T) -> Result<(), T> {
-        if self.home.cmpxchg(0, parked_at(with), Acquire).is_err() {
+    pub(crate) fn park<H>(&self, with: Pin<&mut H>, item: T) -> Result<(), T> {
+        if self.home.cmpxchg(0, parked_at(&with), Acquire).is_err() {
             return Err(item);
         }
         // SAFETY: `home` was 0, and we borrow what it is now.
@@ -141,8 +141,8 @@ impl<T> Node<T> {
     }
 
     /// The item, if it is parked with `with`.
-    pub(crate) fn parked<'a, H>(&'a self, with: &'a mut H) -> Option<&'a T> {
-        if read_once(&self.home) != parked_at(with) {
+    pub(crate) fn parked<'a, H>(&'a self, with: Pin<&'a mut H>) -> Option<&'a T> {
+        if read_once(&self.home) != parked_at(&with) {
             return None;
         }
         // SAFETY: By the type invariants it is initialised, and ours as long as `with` is borrowed.
@@ -151,8 +151,8 @@ impl<T> Node<T> {
 
     /// Takes the item, if it is parked with `with`.
     #[inline]
-    pub(crate) fn unpark<H>(&self, with: &mut H) -> Option<T> {
-        if read_once(&self.home) != parked_at(with) {
+    pub(crate) fn unpark<H>(&self, with: Pin<&mut H>) -> Option<T> {
+        if read_once(&self.home) != parked_at(&with) {
             return None;
         }
         // SAFETY: By the type invariants it is initialised and ours.
@@ -383,19 +383,34 @@ impl<T> Rings<T> {
 
 impl<T: Item> Rings<T> {
     /// The head of the ring of `id`, or null.
+    #[inline]
     fn head_of(&self, id: &T::Id) -> *const Node<T> {
-        let mut head = self.first;
+        let first = self.first;
 
-        while !head.is_null() {
-            // SAFETY: Heads are valid, and hold items, by the type invariants.
+        // SAFETY: Heads are valid, and hold items, by the type invariants.
+        if first.is_null() || unsafe { (*(*first).item.get()).assume_init_ref() }.id() == id {
+            return first;
+        }
+        // SAFETY: As above.
+        unsafe { Self::head_behind(first, id) }
+    }
+
+    /// As `head_of`, among those behind `head`.
+    ///
+    /// # Safety
+    ///
+    /// `head` must be a head, and its rings borrowed.
+    unsafe fn head_behind(mut head: *const Node<T>, id: &T::Id) -> *const Node<T> {
+        loop {
+            // SAFETY: By the safety requirements, and the type invariants, heads are valid and hold
+            // items.
             unsafe {
-                if (*(*head).item.get()).assume_init_ref().id() == id {
-                    break;
-                }
                 head = (*(*head).heads.get()).next;
+                if head.is_null() || (*(*head).item.get()).assume_init_ref().id() == id {
+                    return head;
+                }
             }
         }
-        head
     }
 
     /// The first item of the ring of `id`, if there is one.
@@ -448,13 +463,13 @@ impl<T: Item> Rings<T> {
     pub(crate) fn push_parked<H>(
         self: Pin<&mut Self>,
         node: Pin<&Node<T>>,
-        with: &mut H,
+        with: Pin<&mut H>,
         id: &T::Id,
         f: impl FnOnce(Option<&T>, &mut T),
     ) -> bool {
         let node = node.get_ref();
 
-        if read_once(&node.home) != parked_at(with) {
+        if read_once(&node.home) != parked_at(&with) {
             return false;
         }
         // SAFETY: By the type invariants the item is initialised and ours, and the node is on no
@@ -570,6 +585,13 @@ impl<'a, T> Cursor<'a, T> {
         unsafe { (*(*self.at).item.get()).assume_init_ref() }
     }
 
+    /// Whether there is no other on the ring.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        // SAFETY: `at` is valid by the type invariants.
+        unsafe { (*(*self.at).ring.get()).next == self.at }
+    }
+
     /// Goes on to the next on the ring, unless this was the last.
     pub(crate) fn next(self) -> Option<Self> {
         // SAFETY: `at` is valid by the type invariants.
@@ -610,8 +632,8 @@ impl<'a, T> Cursor<'a, T> {
     }
 
     /// Parks the item with `with`, and goes on.
-    pub(crate) fn park<H>(self, with: &mut H) -> Option<Self> {
-        let home = parked_at(with);
+    pub(crate) fn park<H>(self, with: Pin<&mut H>) -> Option<Self> {
+        let home = parked_at(&with);
 
         // SAFETY: By the type invariants the node is on a ring of `rings`.
         let ((), next) = unsafe {
@@ -628,7 +650,7 @@ impl<'a, T> Cursor<'a, T> {
     /// Sends the item to the end of its ring, and goes on to who was next.
     ///
     /// `f` may change all of the item but its identity.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn rotate(mut self, f: impl FnOnce(&mut T)) -> Option<Self> {
         let (at, old) = (self.at, self.head);
 
@@ -763,18 +785,18 @@ mod tests {
             .is_err());
         assert!(other.lock().as_mut().remove(&nodes[0]).is_none());
         let mut with = 0u32;
-        assert!(nodes[0].park(&mut with, item()).is_err());
-        assert!(nodes[0].unpark(&mut with).is_none());
+        assert!(nodes[0].park(Pin::new(&mut with), item()).is_err());
+        assert!(nodes[0].unpark(Pin::new(&mut with)).is_none());
         assert!(rings.lock().as_mut().remove(&nodes[0]).is_some());
-        assert!(nodes[0].park(&mut with, item()).is_ok());
+        assert!(nodes[0].park(Pin::new(&mut with), item()).is_ok());
         assert!(!nodes[0].is_queued());
         assert!(rings
             .lock()
             .as_mut()
             .push(nodes[0].as_ref(), item(), |_, _| ())
             .is_err());
-        assert_eq!(nodes[0].unpark(&mut 0u32), None);
-        assert_eq!(nodes[0].unpark(&mut with), Some(item()));
+        assert_eq!(nodes[0].unpark(Pin::new(&mut 0u32)), None);
+        assert_eq!(nodes[0].unpark(Pin::new(&mut with)), Some(item()));
         Ok(())
     }
 
@@ -799,7 +821,7 @@ mod tests {
                 }
                 let next = match how {
                     0 => cursor.remove().1,
-                    1 => cursor.park(&mut with),
+                    1 => cursor.park(Pin::new(&mut with)),
                     _ => cursor.rotate(|_| ()),
                 };
                 let number = next.map_or(0, |cursor| cursor.item().number);
@@ -808,7 +830,7 @@ mod tests {
                 assert_eq!(number, [2, 3, 0][at]);
                 let left = [[23, 13, 12], [23, 13, 12], [231, 132, 123]][how][at];
                 assert_eq!(digits(&rings, 0), left);
-                assert_eq!(nodes[at].unpark(&mut with).is_some(), how == 1);
+                assert_eq!(nodes[at].unpark(Pin::new(&mut with)).is_some(), how == 1);
                 for node in &nodes {
                     rings.lock().as_mut().remove(node);
                 }

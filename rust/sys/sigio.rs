@@ -46,6 +46,13 @@ impl FasyncList {
         to_result(unsafe { bindings::fasync_helper(fd, file.as_ptr(), on.into(), self.list.get()) })
     }
 
+    /// Whether nobody is to be signalled at this moment.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: A pointer, which may change at any time, as a whole.
+        unsafe { self.list.get().read_volatile() }.is_null()
+    }
+
     /// The list, for `kill_fasync`.
     pub(super) fn as_ptr(&self) -> *mut *mut bindings::fasync_struct {
         self.list.get()

@@ -163,6 +163,13 @@ pub(crate) fn fatal_signal_pending() -> bool {
     unsafe { afutex::afutex_fatal_signal_pending() }
 }
 
+/// The address of the current task's `mm_struct`, or 0: a full barrier, and then a look.
+#[inline]
+pub(crate) fn mm_after_fence() -> usize {
+    // SAFETY: Reads a field of the current task that only the task itself changes.
+    unsafe { afutex::afutex_mm_after_fence() }.addr()
+}
+
 /// Whether the current task may look into other tasks (`CAP_SYS_PTRACE`).
 pub(crate) fn may_ptrace() -> bool {
     // SAFETY: `capable` may be called from any task.

@@ -51,7 +51,7 @@ pub(crate) fn read<T: FromBytes>(addr: usize) -> Result<T> {
     Ok(unsafe { value.0.assume_init() })
 }
 
-/// Structures that are read, or to be written, at once: up to `N` of them.
+/// Structures that are read at once: up to `N` of them.
 ///
 /// # Invariants
 ///
@@ -69,23 +69,6 @@ impl<T: FromBytes + AsBytes, const N: usize> Buffer<T, N> {
         Self {
             items: [const { MaybeUninit::uninit() }; N],
             len: 0,
-        }
-    }
-
-    /// Forgets what is in it.
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        // INVARIANT: None. Plain bytes need not be dropped.
-        self.len = 0;
-    }
-
-    /// Adds one, if there is room.
-    #[inline]
-    pub(crate) fn push(&mut self, item: T) {
-        if let Some(slot) = self.items.get_mut(self.len) {
-            slot.write(item);
-            // INVARIANT: One more.
-            self.len = self.len.wrapping_add(1);
         }
     }
 
@@ -114,13 +97,6 @@ impl<T: FromBytes + AsBytes, const N: usize> Buffer<T, N> {
     fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: By the type invariants.
         unsafe { core::slice::from_raw_parts_mut(self.items.as_mut_ptr().cast(), self.len) }
-    }
-
-    /// What is in it.
-    #[inline]
-    pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: By the type invariants.
-        unsafe { core::slice::from_raw_parts(self.items.as_ptr().cast(), self.len) }
     }
 }
 
@@ -165,8 +141,36 @@ pub(crate) trait Dest {
     /// Writes a structure of whole words; `EFAULT`, and then nothing counts as written.
     fn put<T: AsBytes>(&mut self, value: &T) -> Result;
 
-    /// Writes structures of whole words; `EFAULT`, and then nothing counts as written.
-    fn put_all<T: AsBytes>(&mut self, values: &[T]) -> Result;
+    /// As `put`, of a structure of two words, without faulting in the memory that is written to:
+    /// `EFAULT` may mean no more than that it is not there. Never sleeps.
+    fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result;
+
+    /// Makes `len` bytes of the memory that is written to next present; may fault and sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if there is none, or it may not be written to.
+    fn fault_in(&mut self, len: usize) -> Result;
+}
+
+impl<D: Dest> Dest for &mut D {
+    fn room(&self) -> usize {
+        (**self).room()
+    }
+
+    #[inline]
+    fn put<T: AsBytes>(&mut self, value: &T) -> Result {
+        (**self).put(value)
+    }
+
+    #[inline]
+    fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result {
+        (**self).put_pair_nofault(value)
+    }
+
+    fn fault_in(&mut self, len: usize) -> Result {
+        (**self).fault_in(len)
+    }
 }
 
 /// A buffer in the current task's memory.
@@ -197,13 +201,23 @@ impl Dest for UserDest {
         Ok(())
     }
 
-    fn put_all<T: AsBytes>(&mut self, values: &[T]) -> Result {
-        let left = self.len.checked_sub(size_of_val(values)).ok_or(EFAULT)?;
+    #[inline]
+    fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result {
+        const { assert!(align_of::<T>() == align_of::<u64>() && words::<T>() == 2) };
+        let left = self.len.checked_sub(size_of::<T>()).ok_or(EFAULT)?;
+        // SAFETY: It is two words, none of them uninitialised.
+        let pair = unsafe { core::ptr::from_ref(value).cast::<[u64; 2]>().read() };
 
-        write_slice(self.addr, values)?;
+        // SAFETY: Any user address may be tried.
+        done(unsafe { bindings::afutex_put_pair_nofault(self.addr, pair[0], pair[1]) })?;
         self.len = left;
-        self.addr = self.addr.wrapping_add(size_of_val(values));
+        self.addr = self.addr.wrapping_add(size_of::<T>());
         Ok(())
+    }
+
+    fn fault_in(&mut self, len: usize) -> Result {
+        // SAFETY: Any user address may be tried.
+        done(unsafe { bindings::afutex_fault_in_safe_writeable(self.addr, len.min(self.len)) })
     }
 }
 
@@ -220,8 +234,17 @@ impl Dest for IovIterDest<'_> {
         }
     }
 
-    fn put_all<T: AsBytes>(&mut self, _values: &[T]) -> Result {
-        // An iterator goes on with what it took: one after the other.
-        Err(EFAULT)
+    fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result {
+        let bytes = value.as_bytes();
+
+        // SAFETY: The iterator is valid, and one to write to, and there are as many bytes.
+        done(unsafe {
+            bindings::afutex_copy_to_iter_nofault(bytes.as_ptr().cast(), bytes.len(), self.as_raw())
+        })
+    }
+
+    fn fault_in(&mut self, len: usize) -> Result {
+        // SAFETY: The iterator is valid, and one to write to.
+        done(unsafe { bindings::afutex_fault_in_iter_writeable(self.as_raw(), len) })
     }
 }

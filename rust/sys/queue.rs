@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A queue of what others own: first come, first served.
+//!
+//! A [`Queue`] lives under a lock. Each [`Link`] is part of its owner's memory, belongs to one
+//! queue, and has a state that the queue's lock protects, whether the link is on the queue or not.
+//!
+//! [`kernel::list`] holds a reference to each item, and gives it to who takes the item off. Here
+//! an owner takes his link off before he goes, and those who serve the queue see states only: they
+//! need neither count references nor drop what they must not drop under a lock.
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomPinned;
+use core::ptr::{
+    self,
+    NonNull, //
+};
+use kernel::container_of;
+use kernel::prelude::*;
+
+/// The neighbours of a link, or the ends of a queue. Circular.
+struct Ends {
+    prev: *const UnsafeCell<Ends>,
+    next: *const UnsafeCell<Ends>,
+}
+
+/// A state that a queue's lock protects, and a place for it on that queue.
+///
+/// # Invariants
+///
+/// - `queue` is the address of a pinned [`Queue`], which may be gone. Who borrows that `Queue`
+///   mutably, and nobody else, may access the other fields.
+/// - `ends.next` is null, or the link is on that queue.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Link<S> {
+    queue: usize,
+    ends: UnsafeCell<Ends>,
+    state: UnsafeCell<S>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: Only states are ever accessed through a link, each by one thread at a time.
+unsafe impl<S: Send> Send for Link<S> {}
+// SAFETY: By the type invariants nobody has access to a state but through a mutable reference that
+// there is only one of.
+unsafe impl<S: Send> Sync for Link<S> {}
+
+impl<S> Link<S> {
+    /// Creates an initialiser for a link that belongs to `queue`, and is not on it.
+    pub(crate) fn new(queue: Pin<&Queue<S>>, state: S) -> impl PinInit<Self> + use<S> {
+        let queue = ptr::from_ref(queue.get_ref()).addr();
+
+        // INVARIANT: `next` is null, and the queue is pinned.
+        pin_init!(Self {
+            queue,
+            ends: UnsafeCell::new(Ends {
+                prev: ptr::null(),
+                next: ptr::null(),
+            }),
+            state: UnsafeCell::new(state),
+            _pin: PhantomPinned,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<S> PinnedDrop for Link<S> {
+    /// An owner takes the link off before it goes: else the queue would lead into freed memory.
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The link is ours alone, or it is on the queue, and its owner is wrong.
+        assert!(unsafe { (*self.ends.get()).next.is_null() });
+    }
+}
+
+/// Links, first come first.
+///
+/// # Invariants
+///
+/// `ends`, and the `ends` of all links on the queue, form a circle. All of these links belong to
+/// this queue and are pinned, so they stay valid.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Queue<S> {
+    ends: UnsafeCell<Ends>,
+    #[pin]
+    _pin: PhantomPinned,
+    _links: core::marker::PhantomData<*const Link<S>>,
+}
+
+// SAFETY: A queue leads to states, and to links that may be used from any thread.
+unsafe impl<S: Send> Send for Queue<S> {}
+
+#[pinned_drop]
+impl<S> PinnedDrop for Queue<S> {
+    fn drop(self: Pin<&mut Self>) {
+        assert!(self.is_empty());
+    }
+}
+
+impl<S> Queue<S> {
+    /// Creates an initialiser for a queue with nobody on it.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        // INVARIANT: `ends` is a circle of one.
+        pin_init!(&this in Self {
+            ends: UnsafeCell::new(Ends {
+                prev: Self::ends_of(this),
+                next: Self::ends_of(this),
+            }),
+            _pin: PhantomPinned,
+            _links: core::marker::PhantomData,
+        })
+    }
+
+    fn ends_of(this: NonNull<Self>) -> *const UnsafeCell<Ends> {
+        // SAFETY: No more than the address of a field is taken.
+        unsafe { &raw const (*this.as_ptr()).ends }
+    }
+
+    fn head(&self) -> *const UnsafeCell<Ends> {
+        &raw const self.ends
+    }
+
+    /// Whether nobody is on it.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: The ends of a queue change only while it is borrowed mutably.
+        ptr::eq(unsafe { (*self.ends.get()).next }, self.head())
+    }
+
+    /// Panics, if `link` is another queue's.
+    #[inline]
+    fn check(&self, link: &Link<S>) {
+        assert!(link.queue == ptr::from_ref(self).addr());
+    }
+
+    /// The state of a link that belongs to this.
+    #[inline]
+    pub(crate) fn state<'a>(self: Pin<&'a mut Self>, link: &'a Link<S>) -> &'a mut S {
+        self.check(link);
+        // SAFETY: By the type invariants of `Link` it is ours as long as `self` is borrowed.
+        unsafe { &mut *link.state.get() }
+    }
+
+    /// Puts a link that belongs to this last, unless it is on the queue already.
+    #[inline]
+    pub(crate) fn push(self: Pin<&mut Self>, link: &Link<S>) {
+        self.check(link);
+        // SAFETY: By the type invariants the link is ours, and the circle valid. A link is created
+        // pinned, and on its drop it is seen to that it was taken off.
+        // INVARIANT: It goes between the last and the end.
+        unsafe {
+            let ends = link.ends.get();
+            if !(*ends).next.is_null() {
+                return;
+            }
+            let last = (*self.ends.get()).prev;
+            *ends = Ends {
+                prev: last,
+                next: self.head(),
+            };
+            (*(*last).get()).next = &raw const link.ends;
+            (*self.ends.get()).prev = &raw const link.ends;
+        }
+    }
+
+    /// Takes a link that belongs to this off the queue, if it is on it.
+    #[inline]
+    pub(crate) fn remove(self: Pin<&mut Self>, link: &Link<S>) {
+        self.check(link);
+        // SAFETY: By the type invariants the link is ours.
+        unsafe {
+            if !(*link.ends.get()).next.is_null() {
+                Self::unlink(&raw const link.ends);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `ends` must be those of a link on a queue that is borrowed mutably.
+    #[inline]
+    unsafe fn unlink(ends: *const UnsafeCell<Ends>) {
+        // SAFETY: By the safety requirements, and the type invariants of the queue.
+        // INVARIANT: Its neighbours close the circle.
+        unsafe {
+            let Ends { prev, next } = (*ends).get().read();
+            (*(*prev).get()).next = next;
+            (*(*next).get()).prev = prev;
+            (*(*ends).get()).next = ptr::null();
+        }
+    }
+
+    /// The first on the queue, if there is one.
+    #[inline]
+    pub(crate) fn first(self: Pin<&mut Self>) -> Option<First<'_, S>> {
+        // SAFETY: The ends are ours as long as `self` is borrowed.
+        let ends = unsafe { (*self.ends.get()).next };
+
+        if ptr::eq(ends, self.head()) {
+            return None;
+        }
+        // SAFETY: What is on the circle, and not the queue's own, is part of a link.
+        let link = unsafe { container_of!(ends, Link<S>, ends) };
+        // INVARIANT: It is on the queue.
+        Some(First { link, _queue: self })
+    }
+}
+
+/// The first on a queue.
+///
+/// # Invariants
+///
+/// `link` is valid, and on the queue.
+pub(crate) struct First<'a, S> {
+    link: *const Link<S>,
+    _queue: Pin<&'a mut Queue<S>>,
+}
+
+impl<S> First<'_, S> {
+    /// Its state.
+    #[inline]
+    pub(crate) fn state(&mut self) -> &mut S {
+        // SAFETY: By the type invariants it is valid, and ours as long as the queue is borrowed.
+        unsafe { &mut *(*self.link).state.get() }
+    }
+
+    /// Takes it off.
+    #[inline]
+    pub(crate) fn remove(self) {
+        // SAFETY: By the type invariants.
+        unsafe { Queue::<S>::unlink(&raw const (*self.link).ends) };
+    }
+}
+
+#[kunit_tests(afutex_queue)]
+mod tests {
+    use super::*;
+    use kernel::new_spinlock;
+    use kernel::sync::SpinLock;
+
+    type Locked = Pin<KBox<SpinLock<Queue<u32>>>>;
+
+    fn queue() -> Result<Locked> {
+        KBox::pin_init(new_spinlock!(Queue::new(), "afutex_test_queue"), GFP_KERNEL)
+    }
+
+    fn link(queue: &Locked, number: u32) -> Result<Pin<KBox<Link<u32>>>> {
+        KBox::pin_init(
+            Link::new(queue.lock().as_mut().as_ref(), number),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Takes the first off.
+    fn pop(queue: &Locked) -> Option<u32> {
+        let mut guard = queue.lock();
+        let mut first = guard.as_mut().first()?;
+        let number = *first.state();
+
+        first.remove();
+        Some(number)
+    }
+
+    #[test]
+    fn first_come_first_served() -> Result {
+        let queue = queue()?;
+        let links = [link(&queue, 1)?, link(&queue, 2)?, link(&queue, 3)?];
+
+        assert!(queue.lock().is_empty());
+        assert_eq!(pop(&queue), None);
+        for link in &links {
+            queue.lock().as_mut().push(link);
+        }
+        // Nobody is on it twice.
+        queue.lock().as_mut().push(&links[0]);
+        assert_eq!(pop(&queue), Some(1));
+        queue.lock().as_mut().push(&links[0]);
+        assert_eq!(pop(&queue), Some(2));
+        assert_eq!(pop(&queue), Some(3));
+        assert_eq!(pop(&queue), Some(1));
+        assert!(queue.lock().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn anyone_may_be_taken_off() -> Result {
+        let queue = queue()?;
+        let links = [link(&queue, 1)?, link(&queue, 2)?, link(&queue, 3)?];
+
+        for gone in 0..3 {
+            for link in &links {
+                queue.lock().as_mut().push(link);
+            }
+            queue.lock().as_mut().remove(&links[gone]);
+            queue.lock().as_mut().remove(&links[gone]);
+            for n in (0..3).filter(|&n| n != gone) {
+                assert_eq!(pop(&queue), Some(n as u32 + 1));
+            }
+            assert!(queue.lock().is_empty());
+        }
+        Ok(())
+    }
+
+    /// The state is the lock's, on the queue or not.
+    #[test]
+    fn states_can_be_changed() -> Result {
+        let queue = queue()?;
+        let link = link(&queue, 1)?;
+
+        *queue.lock().as_mut().state(&link) = 2;
+        queue.lock().as_mut().push(&link);
+        *queue.lock().as_mut().state(&link) += 1;
+        assert_eq!(pop(&queue), Some(3));
+        assert_eq!(*queue.lock().as_mut().state(&link), 3);
+        Ok(())
+    }
+}
