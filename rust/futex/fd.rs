@@ -49,16 +49,6 @@ pub(crate) struct FutexFd {
     _count: stats::Counted,
 }
 
-impl FutexFd {
-    fn entry(self: Pin<&Self>) -> Pin<&Entry> {
-        #[expect(unsafe_code)]
-        // SAFETY: The field is structurally pinned, as `#[pin]` says.
-        unsafe {
-            self.map_unchecked(|this| &this.entry)
-        }
-    }
-}
-
 impl PseudoFile for FutexFd {
     fn ready(&self) -> u32 {
         if self.entry.is_queued() {
@@ -135,10 +125,9 @@ pub(crate) fn open(
     let file = mount.create(&data, 0, fd, signal)?;
 
     let seat = Seat::new(key, Target::Fd(data.clone()), ANY);
-    let entry = Pollable::pinned(data.as_arc_borrow()).entry();
     futexes
         .table
-        .enqueue(entry, seat, || Ok(()))
+        .enqueue(&data.entry, seat, || Ok(()))
         .map_err(|_| EBUSY)?;
     reservation.fd_install(file);
     Ok(fd)

@@ -27,7 +27,6 @@ use crate::sys::bindings::{
     self,
     afutex_event, //
 };
-use crate::sys::pinned;
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::queue::{
     Link,
@@ -203,7 +202,7 @@ impl Arming<'_> {
             let pinned = seat.key.id().kind() == Kind::Page;
             member.state(member.set.ready.lock().as_mut()).pinned = pinned;
 
-            let queued = table.enqueue(Member::entry(member), seat, || request.admit());
+            let queued = table.enqueue(&member.entry, seat, || request.admit());
             let Err((refusal, refused)) = queued else {
                 // Who removed it meanwhile has seen it queued, or we see that it is gone.
                 if member.state(member.set.ready.lock().as_mut()).gone {
@@ -273,14 +272,6 @@ impl Member {
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
-    }
-
-    fn entry(this: &Arc<Self>) -> Pin<&Entry> {
-        #[expect(unsafe_code)]
-        // SAFETY: The field is structurally pinned, as `#[pin]` says.
-        unsafe {
-            pinned::in_arc(this).map_unchecked(|this| &this.entry)
-        }
     }
 
     /// The member's state, by the lock of its set.

@@ -2,7 +2,7 @@
 
 //! The futex: keys, the table, entries, and the operations on them.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub(crate) mod call;
 pub(crate) mod device;

@@ -383,7 +383,7 @@ impl Table {
     /// What `admit` says, or [`Refusal::Busy`] if the entry has a seat. It is given back.
     pub(crate) fn enqueue(
         &self,
-        entry: Pin<&Entry>,
+        entry: &Entry,
         mut seat: Seat,
         admit: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<(), (Refusal, Seat)> {
@@ -427,7 +427,7 @@ impl Table {
     #[inline]
     pub(crate) fn enqueue_parked<H>(
         &self,
-        entry: Pin<&Entry>,
+        entry: &Entry,
         id: &KeyId,
         home: &SpinLock<H>,
         admit: impl FnOnce() -> Result<(), Refusal>,
@@ -714,7 +714,7 @@ mod tests {
     type TestEntry = Pin<KBox<Entry>>;
 
     fn new_entry() -> Result<TestEntry> {
-        Ok(KBox::pin(Entry::new(), GFP_KERNEL)?)
+        KBox::pin_init(Entry::new(), GFP_KERNEL)
     }
 
     fn seat(offset: usize) -> Seat {
@@ -728,7 +728,7 @@ mod tests {
         let entry = new_entry()?;
 
         table
-            .enqueue(entry.as_ref(), seat(offset), || Ok(()))
+            .enqueue(&entry, seat(offset), || Ok(()))
             .map_err(|_| EBUSY)?;
         Ok(entry)
     }
@@ -762,13 +762,13 @@ mod tests {
         let table = Table::new(256)?;
         let entry = new_entry()?;
 
-        let ret = table.enqueue(entry.as_ref(), seat(0), || Err(Refusal::Differs));
+        let ret = table.enqueue(&entry, seat(0), || Err(Refusal::Differs));
         assert!(matches!(ret, Err((Refusal::Differs, _))));
         assert!(!entry.is_queued());
         assert!(is_empty(&table));
 
         let entry = queue(&table, 0)?;
-        let ret = table.enqueue(entry.as_ref(), seat(4), || Ok(()));
+        let ret = table.enqueue(&entry, seat(4), || Ok(()));
         assert!(matches!(ret, Err((Refusal::Busy, _))));
         assert_eq!(table.census().entries, 1);
         assert!(table.dequeue(&entry).is_some());

@@ -117,8 +117,7 @@ pub(crate) fn wait(
         mask,
     );
     stack_pin_init!(let entry = Entry::new());
-    let entry = entry.as_ref();
-    while let Err((refusal, refused)) = table.enqueue(entry, seat, || compare(word, expected)) {
+    while let Err((refusal, refused)) = table.enqueue(&entry, seat, || compare(word, expected)) {
         match refusal {
             Refusal::Absent => fault_in(word)?,
             _ => return Err(EAGAIN),

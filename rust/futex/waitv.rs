@@ -18,7 +18,6 @@ use super::wait::{
 };
 use super::wake::ANY;
 use super::Futexes;
-use crate::sys::pinned::each;
 use crate::sys::task::{
     self,
     Deadline,
@@ -61,10 +60,17 @@ pub(crate) struct Waiter {
     pub(crate) expected: u64,
 }
 
-/// The entries for the words; taken off the table on drop.
+/// A place to wait for one of them.
+#[pin_data]
+struct Place {
+    #[pin]
+    entry: Entry,
+}
+
+/// The places for the words; taken off the table on drop.
 struct Queued<'a> {
     futexes: &'a Futexes,
-    entries: Pin<KVBox<[Entry]>>,
+    places: Pin<KVBox<[Place]>>,
 }
 
 impl Queued<'_> {
@@ -73,8 +79,8 @@ impl Queued<'_> {
     fn dequeue(&self, count: usize) -> Option<usize> {
         let mut woken = None;
 
-        for (number, entry) in self.entries.iter().enumerate().take(count) {
-            if self.futexes.table.dequeue(entry).is_none() {
+        for (number, place) in self.places.iter().enumerate().take(count) {
+            if self.futexes.table.dequeue(&place.entry).is_none() {
                 woken = Some(number);
             }
         }
@@ -84,7 +90,7 @@ impl Queued<'_> {
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.dequeue(self.entries.len());
+        self.dequeue(self.places.len());
     }
 }
 
@@ -113,19 +119,15 @@ pub(crate) fn waitv(
     )?;
     let queued = Queued {
         futexes,
-        entries: KVBox::pin_slice(
-            |_| Ok::<_, Error>(Entry::new()),
+        places: KVBox::pin_slice(
+            |_| try_pin_init!(Place { entry <- Entry::new() }? Error),
             waiters.len(),
             GFP_KERNEL_ACCOUNT,
         )?,
     };
 
-    for (number, (waiter, entry)) in waiters
-        .iter()
-        .zip(each(queued.entries.as_ref()))
-        .enumerate()
-    {
-        if let Err(err) = queue(futexes, waiter, &sleeper, entry) {
+    for (number, (waiter, place)) in waiters.iter().zip(queued.places.iter()).enumerate() {
+        if let Err(err) = queue(futexes, waiter, &sleeper, &place.entry) {
             // A wake that came meanwhile must not be lost.
             return queued.dequeue(number).ok_or(err);
         }
@@ -144,7 +146,7 @@ pub(crate) fn waitv(
 /// # Errors
 ///
 /// `EAGAIN` if the word holds another value; those of reading it and of [`Key::for_waiter`].
-fn queue(futexes: &Futexes, waiter: &Waiter, sleeper: &Arc<Sleeper>, entry: Pin<&Entry>) -> Result {
+fn queue(futexes: &Futexes, waiter: &Waiter, sleeper: &Arc<Sleeper>, entry: &Entry) -> Result {
     if waiter.word.read()? != waiter.expected {
         return Err(EAGAIN);
     }

@@ -200,14 +200,6 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    fn entry(self: Pin<&Self>) -> Pin<&Entry> {
-        #[expect(unsafe_code)]
-        // SAFETY: The field is structurally pinned, as `#[pin]` says.
-        unsafe {
-            self.map_unchecked(|this| &this.entry)
-        }
-    }
-
     /// Whether it stays armed when it is woken.
     #[inline]
     pub(super) fn is_persistent(&self) -> bool {
@@ -325,7 +317,6 @@ impl Watch {
         seat: &mut Option<Seat>,
     ) -> Result<bool> {
         let table = &this.futexes.table;
-        let entry = Pollable::pinned(this).entry();
         let mut found = None;
         let is_new = !seat
             .as_ref()
@@ -345,7 +336,7 @@ impl Watch {
 
         while let Some(one) = seat.take() {
             let kind = one.key.id().kind();
-            match table.enqueue(entry, one, || request.admit()) {
+            match table.enqueue(&this.entry, one, || request.admit()) {
                 Ok(()) => {
                     if is_new {
                         this.parking.lock().kind = Some(kind);
@@ -442,7 +433,7 @@ impl Watch {
         let mut owed = Owed::default();
         let mut enqueue = |id: &KeyId| {
             this.futexes.table.enqueue_parked(
-                Pollable::pinned(this).entry(),
+                &this.entry,
                 id,
                 &this.parking,
                 || wanted.admit(),

@@ -11,7 +11,6 @@ pub(crate) mod locked_vm;
 pub(crate) mod misc_device;
 pub(crate) mod nested_lock;
 pub(crate) mod page;
-pub(crate) mod pinned;
 pub(crate) mod poll;
 pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;

@@ -108,13 +108,6 @@ impl<T> Pollable<T> {
         self.head.wake_listeners(&self.fasync);
     }
 
-    /// What is behind the file never moves.
-    pub(crate) fn pinned<'a>(this: ArcBorrow<'a, Self>) -> Pin<&'a T> {
-        // SAFETY: What an `Arc` holds never moves, and `inner` is structurally pinned. The borrow
-        // keeps it alive for `'a`.
-        unsafe { Pin::new_unchecked(&(*core::ptr::from_ref::<Self>(&this)).inner) }
-    }
-
     /// Reads into `out`, after there was nothing to read, and waits for it if `may_wait`.
     ///
     /// # Errors

@@ -100,17 +100,19 @@ fn parked_at<H>(with: &Pin<&mut H>) -> usize {
 }
 
 impl<T> Node<T> {
-    /// Creates a node without an item.
+    /// Creates an initialiser for a node without an item.
+    ///
+    /// There is no other way to a node, so every node is pinned.
     #[inline]
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: `home` is 0.
-        Self {
+        pin_init!(Self {
             home: Atomic::new(0),
             ring: Links::none(),
             heads: Links::none(),
             item: UnsafeCell::new(MaybeUninit::uninit()),
             _pin: PhantomPinned,
-        }
+        })
     }
 
     /// Whether the item is queued at this moment, as may be asked without a lock.
@@ -432,17 +434,15 @@ impl<T: Item> Rings<T> {
     /// identity.
     pub(crate) fn push(
         self: Pin<&mut Self>,
-        node: Pin<&Node<T>>,
+        node: &Node<T>,
         mut item: T,
         adopt: impl FnOnce(&T, &mut T),
     ) -> Result<(), T> {
-        let node = node.get_ref();
-
         if node.home.cmpxchg(0, self.addr(), Acquire).is_err() {
             return Err(item);
         }
         let head = self.head_of(item.id());
-        // SAFETY: `home` was 0, so the node is ours. It is pinned, and is dropped by nobody before
+        // SAFETY: `home` was 0, so the node is ours. It is pinned, as all are, and is dropped by nobody before
         // `home` is 0 again, as `drop` sees to.
         // INVARIANT: The item is initialised, and the node on a ring of its home.
         unsafe {
@@ -462,13 +462,11 @@ impl<T: Item> Rings<T> {
     /// identity.
     pub(crate) fn push_parked<H>(
         self: Pin<&mut Self>,
-        node: Pin<&Node<T>>,
+        node: &Node<T>,
         with: Pin<&mut H>,
         id: &T::Id,
         f: impl FnOnce(Option<&T>, &mut T),
     ) -> bool {
-        let node = node.get_ref();
-
         if read_once(&node.home) != parked_at(&with) {
             return false;
         }
@@ -713,7 +711,7 @@ mod tests {
         let mut all = [const { None }; N];
 
         for slot in all.iter_mut() {
-            *slot = Some(KBox::pin(Node::new(), GFP_KERNEL)?);
+            *slot = Some(KBox::pin_init(Node::new(), GFP_KERNEL)?);
         }
         Ok(all.map(|slot| slot.unwrap()))
     }
@@ -724,10 +722,7 @@ mod tests {
         assert!(rings
             .lock()
             .as_mut()
-            .push(node.as_ref(), item, |first, item| assert_eq!(
-                first.ring,
-                item.ring
-            ))
+            .push(node, item, |first, item| assert_eq!(first.ring, item.ring))
             .is_ok());
     }
 
@@ -781,7 +776,7 @@ mod tests {
         assert!(other
             .lock()
             .as_mut()
-            .push(nodes[0].as_ref(), item(), |_, _| ())
+            .push(&nodes[0], item(), |_, _| ())
             .is_err());
         assert!(other.lock().as_mut().remove(&nodes[0]).is_none());
         let mut with = 0u32;
@@ -793,7 +788,7 @@ mod tests {
         assert!(rings
             .lock()
             .as_mut()
-            .push(nodes[0].as_ref(), item(), |_, _| ())
+            .push(&nodes[0], item(), |_, _| ())
             .is_err());
         assert_eq!(nodes[0].unpark(Pin::new(&mut 0u32)), None);
         assert_eq!(nodes[0].unpark(Pin::new(&mut with)), Some(item()));
