@@ -16,7 +16,8 @@ demo:
 demo-set:
 	@scripts/demo demo-set
 
-## make check         every test on the stock kernel, foreign programs, the debug kernel
+## make check         the models, every test on the stock kernel, foreign programs, figures, the
+##                    debug kernel
 check:
 	@scripts/check-all quick
 
@@ -31,6 +32,10 @@ check-stock:
 ## make check-debug   the tests on the debug kernel, and KUnit; TESTS= as above
 check-debug:
 	@scripts/check debug $(TESTS)
+
+## make check-models  the models of the protocols, in all their states
+check-models:
+	@scripts/models
 
 ## make check-foreign programs of others on the module, and on futex(2) beside it
 check-foreign:
@@ -76,4 +81,4 @@ doc:
 clean:
 	rm -rf build
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-foreign bench check-bench preload shell module install style doc clean profile
+.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-foreign bench check-bench preload shell module install style doc clean profile

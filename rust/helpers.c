@@ -6,7 +6,6 @@
 #include <linux/fs_context.h>
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
-#include <linux/pagemap.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -127,17 +126,6 @@ int afutex_copy_to_iter_nofault(const void *from, size_t len, struct iov_iter *i
 	return -EFAULT;
 }
 
-/* As a store would, without storing. */
-int afutex_fault_in_safe_writeable(unsigned long addr, size_t len)
-{
-	return fault_in_safe_writeable((char __user *)addr, len) ? -EFAULT : 0;
-}
-
-int afutex_fault_in_iter_writeable(struct iov_iter *iter, size_t len)
-{
-	return fault_in_iov_iter_writeable(iter, len) ? -EFAULT : 0;
-}
-
 /* get_user() of a naturally aligned word is one load on every 64-bit architecture. */
 #define read_sized(get, val, addr, size) ({				\
 	int __ret;							\
@@ -192,17 +180,19 @@ int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr)
 	return ret;
 }
 
-/* Makes a page present and writable, as a store would, without storing. */
+/*
+ * Makes a word present and writable by a store that changes nothing: only a store
+ * tells whether there can be one. Shadow stacks look writable, and stacks grow.
+ */
 int afutex_fault_in_writeable(unsigned long addr)
 {
-	struct mm_struct *mm = current->mm;
-	int ret;
+	u32 __user *word = (u32 __user *)addr;
+	u32 val, old;
 
-	mmap_read_lock(mm);
-	ret = fixup_user_fault(mm, addr, FAULT_FLAG_WRITE, NULL);
-	mmap_read_unlock(mm);
+	if (get_user(val, word))
+		return -EFAULT;
 
-	return ret < 0 ? ret : 0;
+	return futex_atomic_cmpxchg_inatomic(&old, word, val, val);
 }
 
 void afutex_set_current_state(unsigned int state)

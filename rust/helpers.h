@@ -27,8 +27,6 @@ int afutex_put_word(unsigned long addr, u64 val);
 int afutex_put_words(unsigned long addr, const u64 *from, unsigned int nr);
 int afutex_put_pair_nofault(unsigned long addr, u64 first, u64 second);
 int afutex_copy_to_iter_nofault(const void *from, size_t len, struct iov_iter *iter);
-int afutex_fault_in_safe_writeable(unsigned long addr, size_t len);
-int afutex_fault_in_iter_writeable(struct iov_iter *iter, size_t len);
 int afutex_get_user(u64 *val, unsigned long addr, unsigned int size);
 int afutex_get_user_nofault(u64 *val, unsigned long addr, unsigned int size);
 int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr);

@@ -2,6 +2,7 @@
 /* AFUTEX_IOC_SET: one descriptor for very many words. */
 #include <liburing.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 
 #include "set_fixture.h"
 
@@ -187,7 +188,7 @@ TEST_F(set, short_buffers_keep_order)
 	EXPECT_EQ(-EAGAIN, events(self->set, ev, 1));
 }
 
-/* What does not reach the reader is at the head again. */
+/* What does not reach the reader stays at the head. */
 TEST_F(set, fault_swallows_nothing)
 {
 	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -206,6 +207,48 @@ TEST_F(set, fault_swallows_nothing)
 	ASSERT_EQ(17, events(self->set, ev, 64));
 	for (int i = 0; i < 17; i++)
 		EXPECT_EQ(3 + i, (int)ev[i].cookie);
+}
+
+static char *pages(int nr, int prot)
+{
+	return mmap(NULL, nr * 4096, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Memory to read into: it is there when it is written to, or not, and can never be. */
+TEST_F(set, memory_that_is_not_there_yet)
+{
+	char *untouched = pages(3, PROT_READ | PROT_WRITE), *unreadable = pages(1, PROT_WRITE);
+	char *readonly = pages(2, PROT_READ);
+	char *to[] = {
+		untouched, unreadable,
+		/* Across the pages, and not aligned. */
+		untouched + 4096 - 5,
+		/* The stack grows when it is written to. */
+		(char *)__builtin_frame_address(0) - 700 * 1024,
+	};
+	struct iovec split[] = { { untouched + 8192 - 3, 5 }, { readonly, 4096 } };
+	struct afutex_event ev;
+
+	ASSERT_EQ(0, add(self->set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 7));
+	for (int i = 0; i < (int)ARRAY_SIZE(to); i++) {
+		WAKE(1, self->word);
+		ASSERT_EQ(1, events(self->set, (void *)to[i], 1));
+		memcpy(&ev, to[i], sizeof(ev));
+		EXPECT_EQ(7, ev.cookie);
+		EXPECT_EQ(1, ev.count);
+	}
+
+	WAKE(1, self->word);
+	EXPECT_EQ(-EFAULT, events(self->set, (void *)readonly, 1));
+	/* There is room, but not for all of it: that is no place for an event. */
+	EXPECT_EQ(-1, readv(self->set, split, 2));
+	EXPECT_EQ(EFAULT, errno);
+	ASSERT_EQ(0, mprotect(readonly, 8192, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(sizeof(ev), readv(self->set, split, 2));
+	memcpy((char *)memcpy(&ev, split[0].iov_base, 5) + 5, readonly, sizeof(ev) - 5);
+	EXPECT_EQ(7, ev.cookie);
+	EXPECT_EQ(1, ev.count);
+	EXPECT_EQ(-EAGAIN, events(self->set, &ev, 1));
 }
 
 struct delayed {

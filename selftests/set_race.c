@@ -236,7 +236,32 @@ TEST_F_TIMEOUT(set, wake_read_or_close, 900)
 	rivals_stop(&all);
 }
 
-/* A reader has taken the event, cannot deliver it, and finds the member gone. */
+/* What a member owes as it is changed and removed is passed on by the one or the other. */
+TEST_F_TIMEOUT(set, change_or_removal, 900)
+{
+	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
+	struct rivals all;
+
+	START(change_word, remove_member, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		int next;
+
+		ASSERT_TRUE(prepare(&m, i, self->set));
+		next = do_fd(self->dev, self->word, variant->scope, 0);
+		ASSERT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
+		ASSERT_EQ(0, poll_ms(next, 0));
+		rivals_meet(&all);
+		ASSERT_TRUE(m.changed == 0 || m.changed == -ENOENT);
+		ASSERT_EQ(0, m.removed);
+		ASSERT_EQ(READABLE, poll_ms(next, 5000));
+		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
+		ASSERT_EQ(0, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
+		close(next);
+	}
+	rivals_stop(&all);
+}
+
+/* A reader cannot be told of the event, and the member goes. */
 TEST_F_TIMEOUT(set, failing_read_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);

@@ -78,8 +78,6 @@ pub(super) struct State {
     unsettled: Option<Arc<Member>>,
     /// Somebody is about to queue the member.
     arming: bool,
-    /// Its seat pins a page.
-    pinned: bool,
     /// It stays armed when it is woken.
     persistent: bool,
     /// The word held another value when the member was to be armed.
@@ -149,24 +147,39 @@ impl Arming<'_> {
     /// Takes the member off the table and changes what it waits for. What it has to tell stays;
     /// what it owes is passed on, since it may be for another word. Returns the seat that it had,
     /// if it had one.
-    pub(super) fn change(&self, request: &Request, cookie: u64) -> Option<Seat> {
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the member was removed meanwhile: who does that may have the seat in hand, and
+    /// passes on what is owed for it.
+    pub(super) fn change(&self, request: &Request, cookie: u64) -> Result<Option<Seat>> {
         let member = self.0;
         let queued = member.set.futexes.table.dequeue(&member.entry);
         let mut ready = member.set.ready.lock();
-        let parked = member.entry.unpark(ready.as_mut());
+        let seat = queued.or(member.entry.unpark(ready.as_mut()));
         let state = member.state(ready.as_mut());
+        let gone = state.gone;
 
-        state.cookie = cookie;
-        state.uaddr = request.word.addr();
-        state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
-        let owed = core::mem::take(&mut state.owed);
+        if !gone {
+            state.cookie = cookie;
+            state.uaddr = request.word.addr();
+            state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
+        }
+        let owed = match seat {
+            Some(_) => core::mem::take(&mut state.owed),
+            None => Owed::default(),
+        };
         let unsettled = state.unsettled.take();
         drop(ready);
         drop(unsettled);
 
-        let seat = queued.or(parked)?;
-        owed.pass_on(&seat, &member.set.futexes);
-        Some(seat)
+        if let Some(seat) = &seat {
+            owed.pass_on(seat, &member.set.futexes);
+        }
+        if gone {
+            return Err(ENOENT);
+        }
+        Ok(seat)
     }
 
     /// Queues the entry for `request`. `seat` is what the member had before, if it had one: it is
@@ -198,10 +211,6 @@ impl Arming<'_> {
             ),
         };
         loop {
-            // A wake may come at once.
-            let pinned = seat.key.id().kind() == Kind::Page;
-            member.state(member.set.ready.lock().as_mut()).pinned = pinned;
-
             let queued = table.enqueue(&member.entry, seat, || request.admit());
             let Err((refusal, refused)) = queued else {
                 // Who removed it meanwhile has seen it queued, or we see that it is gone.
@@ -258,7 +267,6 @@ impl Member {
             owed: Owed::default(),
             unsettled: None,
             arming: false,
-            pinned: false,
             persistent: request.has(bindings::AFUTEX_PERSISTENT),
             changed: false,
             gone: false,
@@ -282,14 +290,14 @@ impl Member {
 
     /// Counts a wake. Returns whether the member stays armed. Under the bucket's lock.
     #[inline]
-    fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, mask: u32) -> bool {
+    fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, seat: &Seat, mask: u32) -> bool {
         let mut queue = ready.queue();
         let state = queue.as_mut().state(&this.link);
         let persistent = state.persistent;
 
         state.count = state.count.saturating_add(1);
         state.owed = state.owed.and(Owed::one(mask));
-        if state.pinned && !persistent {
+        if !persistent && seat.key.id().kind() == Kind::Page {
             Self::keep(this, state);
         }
         // Those that are gone are not told of.
@@ -314,11 +322,12 @@ impl Member {
         mask: u32,
         ticket: &mut Ticket,
     ) -> (Option<Cursor<'a, Seat>>, bool) {
-        let Target::Member(member) = &cursor.item().target else {
+        let seat = cursor.item();
+        let Target::Member(member) = &seat.target else {
             return (cursor.next(), false);
         };
 
-        if Self::count(member, ready.as_mut(), mask) {
+        if Self::count(member, ready.as_mut(), seat, mask) {
             (rotate(cursor, ticket), false)
         } else {
             (cursor.park(ready), true)
@@ -434,12 +443,16 @@ impl Member {
     /// Of a member that is not retired, lets go of a page that it pins and does not need.
     pub(super) fn settle(&self) {
         let mut ready = self.set.ready.lock();
+        let pins = match self.entry.parked(ready.as_mut()) {
+            Some(seat) => seat.key.id().kind() == Kind::Page,
+            None => false,
+        };
         let state = self.state(ready.as_mut());
 
-        if !state.gone && (!state.pinned || state.owed.count() != 0) {
+        if !state.gone && (!pins || state.owed.count() != 0) {
             return;
         }
-        // Without the seat there is no telling whom to wake: who retires the member brings it.
+        // Without the seat there is no telling whom to wake: who has it in hand will do this again.
         let Some(seat) = self.entry.unpark(ready.as_mut()) else {
             return;
         };

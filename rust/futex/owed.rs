@@ -109,20 +109,22 @@ impl AtomicOwed {
         Self(Atomic::new(0))
     }
 
-    /// Adds to what there is. A full barrier.
+    /// Adds a wake to what there is. A full barrier.
+    ///
+    /// Between two steps of it, what there was cannot be seen, but the wake.
     #[inline(always)]
     pub(super) fn add(&self, more: Owed) {
         // Most often there is nothing, and an exchange is the shortest.
         let old = self.0.xchg(more.0, Full);
 
         if old != 0 {
-            self.add_again(Owed(old));
+            self.merge(Owed(old));
         }
     }
 
-    /// Puts back what was there before `more` was, without taking away anything.
+    /// As `add`, of anything, in one step.
     #[cold]
-    fn add_again(&self, more: Owed) {
+    pub(super) fn merge(&self, more: Owed) {
         let mut old = 0;
 
         while let Err(now) = self.0.cmpxchg(old, Owed(old).and(more).0, Full) {

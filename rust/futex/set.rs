@@ -3,13 +3,13 @@
 //! `AFUTEX_IOC_SET`: one file descriptor for very many words.
 //!
 //! A set has members, each a watch on a word with a cookie of the user's. A wake puts its members on
-//! the set's list of those that have something to tell; `read` goes through that list. So the cost
+//! the set's queue of those that have something to tell; `read` goes through that queue. So the cost
 //! of waiting does not depend on how many members there are.
 //!
 //! # Locks
 //!
 //! `members` is held only to find, add and take out members. `ready` comes below a bucket's lock,
-//! and protects the list and each member's state.
+//! and protects the queue and each member's state.
 
 use super::member::{
     Member,
@@ -156,8 +156,8 @@ enum TurnEnd {
     Done,
     /// Others may want the lock.
     Pause,
-    /// The memory is not there.
-    Absent,
+    /// The memory is not there, for this event.
+    Absent(afutex_event),
 }
 
 /// The file.
@@ -204,7 +204,7 @@ impl Set {
                 let member = this.members.lock().get(item.id)?;
 
                 let arming = Member::begin(&member)?;
-                let seat = arming.change(&request, item.watch.cookie);
+                let seat = arming.change(&request, item.watch.cookie)?;
                 arming.arm(&request, seat)
             }
             bindings::AFUTEX_CTL_DEL => {
@@ -272,13 +272,13 @@ impl Set {
             match turn.end {
                 TurnEnd::Done => return Ok(count),
                 TurnEnd::Pause => (),
-                TurnEnd::Absent => match out.fault_in(size_of::<afutex_event>()) {
+                TurnEnd::Absent(event) => match out.fault_in(&event) {
                     Err(_) if count != 0 => return Ok(count),
                     ret => ret?,
                 },
             }
             if task::fatal_signal_pending() {
-                return Err(EINTR);
+                return if count == 0 { Err(EINTR) } else { Ok(count) };
             }
         }
     }
@@ -303,8 +303,9 @@ impl Set {
                 turn.end = TurnEnd::Done;
                 break;
             }
-            if out.put_pair_nofault(&first.state().event()).is_err() {
-                turn.end = TurnEnd::Absent;
+            let event = first.state().event();
+            if out.put_pair_nofault(&event).is_err() {
+                turn.end = TurnEnd::Absent(event);
                 break;
             }
             turn.told += 1;

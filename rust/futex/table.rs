@@ -9,7 +9,7 @@
 //!
 //! 1. a bucket's `chain`;
 //! 2. of a requeue or `FUTEX_WAKE_OP`, the other bucket's, the one at the lower address first;
-//! 3. the lock of a watch's state, or of a set's list of those that have something to tell.
+//! 3. the lock of a watch's state, or of a set's queue and the states of its members.
 //!
 //! The mutexes of watches and sets (`arming`, `members`) are not held when a bucket is locked, but
 //! for `arming`, which is only ever tried. Under a bucket's lock
@@ -54,8 +54,8 @@
 //!
 //! Each bucket numbers its entries as they come. A waker notes the number that is next when it
 //! first holds the lock, and leaves entries from there on alone. A watch that stays armed gets a new
-//! number, and with it the last place. The lock is dropped after every [`CAPACITY`] entries, to
-//! notify them.
+//! number, and with it the last place, if there are others on its ring. The lock is dropped whenever
+//! there are [`CAPACITY`] to be notified, or a few times as many were woken who need not be.
 
 use super::entry::{
     Entry,
@@ -228,8 +228,10 @@ fn hit<'a>(
             batch.count(1, 1);
             next
         }
+        // They are woken in runs.
+        Target::Member(_) => cursor.next(),
         // Whoever sees that the seat is gone may use the entry again, or end it.
-        _ => {
+        Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
             let (seat, next) = cursor.remove();
             batch.push(Woken::Seat(seat));
             batch.count(1, 1);

@@ -88,12 +88,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// How many more may be woken under this hold of the lock, if nobody need be told of them.
+    /// How many more may be woken in one go, if nobody need be told of them.
     #[inline]
     pub(super) fn room(&self) -> u32 {
         match &self.many {
             None => BURST.saturating_sub(self.woken),
-            Some(_) => u32::MAX,
+            Some(_) => BURST,
         }
     }
 

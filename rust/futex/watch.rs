@@ -263,7 +263,7 @@ impl Watch {
             .seat
             .and_then(|seat| this.entry.park(parking.as_mut(), seat).err());
 
-        this.owed.add(taken.owed);
+        this.owed.merge(taken.owed);
         drop(parking);
         drop(spare);
         // Another may have looked meanwhile.
@@ -362,7 +362,7 @@ impl Watch {
         if !request.has(bindings::AFUTEX_READY) {
             return Err(EAGAIN);
         }
-        this.owed.add(Owed::changed_word());
+        this.owed.merge(Owed::changed_word());
         this.notify_readable();
         Ok(())
     }

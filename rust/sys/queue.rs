@@ -9,6 +9,10 @@
 //! an owner takes his link off before he goes, and those who serve the queue see states only: they
 //! need neither count references nor drop what they must not drop under a lock.
 
+use super::read_once::{
+    read_once,
+    write_once, //
+};
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
 use core::ptr::{
@@ -17,6 +21,11 @@ use core::ptr::{
 };
 use kernel::container_of;
 use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    Release, //
+};
 
 /// The neighbours of a link, or the ends of a queue. Circular.
 struct Ends {
@@ -24,16 +33,19 @@ struct Ends {
     next: *const UnsafeCell<Ends>,
 }
 
+/// The mark of a link that is on its queue: addresses are even.
+const ON_QUEUE: usize = 1;
+
 /// A state that a queue's lock protects, and a place for it on that queue.
 ///
 /// # Invariants
 ///
-/// - `queue` is the address of a pinned [`Queue`], which may be gone. Who borrows that `Queue`
-///   mutably, and nobody else, may access the other fields.
-/// - `ends.next` is null, or the link is on that queue.
+/// - `queue` is the address of a pinned [`Queue`], which may be gone, or one more. Who borrows that
+///   `Queue` mutably, and nobody else, may change it and access the other fields.
+/// - It is one more exactly if the link is on that queue.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Link<S> {
-    queue: usize,
+    queue: Atomic<usize>,
     ends: UnsafeCell<Ends>,
     state: UnsafeCell<S>,
     #[pin]
@@ -51,9 +63,9 @@ impl<S> Link<S> {
     pub(crate) fn new(queue: Pin<&Queue<S>>, state: S) -> impl PinInit<Self> + use<S> {
         let queue = ptr::from_ref(queue.get_ref()).addr();
 
-        // INVARIANT: `next` is null, and the queue is pinned.
+        // INVARIANT: It is even, as addresses are, and the queue is pinned.
         pin_init!(Self {
-            queue,
+            queue: Atomic::new(queue),
             ends: UnsafeCell::new(Ends {
                 prev: ptr::null(),
                 next: ptr::null(),
@@ -68,8 +80,8 @@ impl<S> Link<S> {
 impl<S> PinnedDrop for Link<S> {
     /// An owner takes the link off before it goes: else the queue would lead into freed memory.
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The link is ours alone, or it is on the queue, and its owner is wrong.
-        assert!(unsafe { (*self.ends.get()).next.is_null() });
+        // Who took it off is done with it.
+        assert!(self.queue.load(Acquire) & ON_QUEUE == 0);
     }
 }
 
@@ -120,6 +132,10 @@ impl<S> Queue<S> {
         &raw const self.ends
     }
 
+    fn addr(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
     /// Whether nobody is on it.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -130,7 +146,7 @@ impl<S> Queue<S> {
     /// Panics, if `link` is another queue's.
     #[inline]
     fn check(&self, link: &Link<S>) {
-        assert!(link.queue == ptr::from_ref(self).addr());
+        assert!(read_once(&link.queue) & !ON_QUEUE == self.addr());
     }
 
     /// The state of a link that belongs to this.
@@ -145,48 +161,48 @@ impl<S> Queue<S> {
     #[inline]
     pub(crate) fn push(self: Pin<&mut Self>, link: &Link<S>) {
         self.check(link);
+        if read_once(&link.queue) & ON_QUEUE != 0 {
+            return;
+        }
         // SAFETY: By the type invariants the link is ours, and the circle valid. A link is created
         // pinned, and on its drop it is seen to that it was taken off.
         // INVARIANT: It goes between the last and the end.
         unsafe {
-            let ends = link.ends.get();
-            if !(*ends).next.is_null() {
-                return;
-            }
             let last = (*self.ends.get()).prev;
-            *ends = Ends {
+
+            *link.ends.get() = Ends {
                 prev: last,
                 next: self.head(),
             };
             (*(*last).get()).next = &raw const link.ends;
             (*self.ends.get()).prev = &raw const link.ends;
         }
+        write_once(&link.queue, self.addr() | ON_QUEUE);
     }
 
     /// Takes a link that belongs to this off the queue, if it is on it.
     #[inline]
     pub(crate) fn remove(self: Pin<&mut Self>, link: &Link<S>) {
         self.check(link);
-        // SAFETY: By the type invariants the link is ours.
-        unsafe {
-            if !(*link.ends.get()).next.is_null() {
-                Self::unlink(&raw const link.ends);
-            }
+        if read_once(&link.queue) & ON_QUEUE != 0 {
+            // SAFETY: It is on this queue.
+            unsafe { self.unlink(link) };
         }
     }
 
     /// # Safety
     ///
-    /// `ends` must be those of a link on a queue that is borrowed mutably.
+    /// `link` must be on this queue. It may be gone when this returns.
     #[inline]
-    unsafe fn unlink(ends: *const UnsafeCell<Ends>) {
+    unsafe fn unlink(&self, link: *const Link<S>) {
         // SAFETY: By the safety requirements, and the type invariants of the queue.
-        // INVARIANT: Its neighbours close the circle.
+        // INVARIANT: Its neighbours close the circle, and then it is marked as taken off.
         unsafe {
-            let Ends { prev, next } = (*ends).get().read();
+            let Ends { prev, next } = (*link).ends.get().read();
             (*(*prev).get()).next = next;
             (*(*next).get()).prev = prev;
-            (*(*ends).get()).next = ptr::null();
+            // From here on the owner may drop it.
+            (*link).queue.store(self.addr(), Release);
         }
     }
 
@@ -202,7 +218,7 @@ impl<S> Queue<S> {
         // SAFETY: What is on the circle, and not the queue's own, is part of a link.
         let link = unsafe { container_of!(ends, Link<S>, ends) };
         // INVARIANT: It is on the queue.
-        Some(First { link, _queue: self })
+        Some(First { link, queue: self })
     }
 }
 
@@ -213,7 +229,7 @@ impl<S> Queue<S> {
 /// `link` is valid, and on the queue.
 pub(crate) struct First<'a, S> {
     link: *const Link<S>,
-    _queue: Pin<&'a mut Queue<S>>,
+    queue: Pin<&'a mut Queue<S>>,
 }
 
 impl<S> First<'_, S> {
@@ -228,7 +244,7 @@ impl<S> First<'_, S> {
     #[inline]
     pub(crate) fn remove(self) {
         // SAFETY: By the type invariants.
-        unsafe { Queue::<S>::unlink(&raw const (*self.link).ends) };
+        unsafe { self.queue.unlink(self.link) };
     }
 }
 
@@ -245,10 +261,9 @@ mod tests {
     }
 
     fn link(queue: &Locked, number: u32) -> Result<Pin<KBox<Link<u32>>>> {
-        KBox::pin_init(
-            Link::new(queue.lock().as_mut().as_ref(), number),
-            GFP_KERNEL,
-        )
+        let link = Link::new(queue.lock().as_mut().as_ref(), number);
+
+        KBox::pin_init(link, GFP_KERNEL)
     }
 
     /// Takes the first off.

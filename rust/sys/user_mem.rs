@@ -145,12 +145,15 @@ pub(crate) trait Dest {
     /// `EFAULT` may mean no more than that it is not there. Never sleeps.
     fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result;
 
-    /// Makes `len` bytes of the memory that is written to next present; may fault and sleep.
+    /// As `put`, without moving on: makes the memory present. May fault and sleep.
+    ///
+    /// A store is the only thing that tells whether there can be one: shadow stacks look writable,
+    /// and stacks grow.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if there is none, or it may not be written to.
-    fn fault_in(&mut self, len: usize) -> Result;
+    /// `EFAULT`.
+    fn fault_in<T: AsBytes>(&mut self, value: &T) -> Result;
 }
 
 impl<D: Dest> Dest for &mut D {
@@ -168,8 +171,8 @@ impl<D: Dest> Dest for &mut D {
         (**self).put_pair_nofault(value)
     }
 
-    fn fault_in(&mut self, len: usize) -> Result {
-        (**self).fault_in(len)
+    fn fault_in<T: AsBytes>(&mut self, value: &T) -> Result {
+        (**self).fault_in(value)
     }
 }
 
@@ -215,9 +218,8 @@ impl Dest for UserDest {
         Ok(())
     }
 
-    fn fault_in(&mut self, len: usize) -> Result {
-        // SAFETY: Any user address may be tried.
-        done(unsafe { bindings::afutex_fault_in_safe_writeable(self.addr, len.min(self.len)) })
+    fn fault_in<T: AsBytes>(&mut self, value: &T) -> Result {
+        write(self.addr, value)
     }
 }
 
@@ -243,8 +245,15 @@ impl Dest for IovIterDest<'_> {
         })
     }
 
-    fn fault_in(&mut self, len: usize) -> Result {
-        // SAFETY: The iterator is valid, and one to write to.
-        done(unsafe { bindings::afutex_fault_in_iter_writeable(self.as_raw(), len) })
+    fn fault_in<T: AsBytes>(&mut self, value: &T) -> Result {
+        let copied = self.copy_to_iter(value.as_bytes());
+
+        // SAFETY: It was advanced by as much.
+        unsafe { self.revert(copied) };
+        if copied == size_of::<T>() {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
     }
 }

@@ -119,13 +119,13 @@ impl UserWord {
         Ok(old)
     }
 
-    /// Makes the word present and writable, as a store would; may fault and sleep.
+    /// Makes a word of 32 bits present and writable; may fault and sleep.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if it cannot be written, `EINTR` when killed meanwhile.
+    /// `EFAULT` if it cannot be written.
     pub(crate) fn fault_in_writeable(self) -> Result {
-        // SAFETY: The ioctls run in the context of a task with memory of its own.
+        // SAFETY: Any user address may be tried.
         to_result(unsafe { bindings::afutex_fault_in_writeable(self.addr) })
     }
 }

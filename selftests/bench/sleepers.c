@@ -86,14 +86,17 @@ static long requeue(word_t *from, word_t *to)
 	return sys6(SYS_futex, (long)from, FUTEX_CMP_REQUEUE | PRIVATE, 0, INT32_MAX, (long)to, 0);
 }
 
-/* All of them are moved from one word to another, and back. */
+/*
+ * All of them are moved from one word to another, and back; in each round to another,
+ * since two words may share a bucket of futex(2), in which case there is little to do.
+ */
 static double crowd(void)
 {
-	word_t *from, *to;
+	enum { MOVES = 20 };
+	word_t *to;
 
 	word = private_pages(1);
-	from = word;
-	to = word + 100;
+	to = word;
 	for (int i = 0; i < CROWD; i++) {
 		pthread_attr_t attr;
 		pthread_t thread;
@@ -104,13 +107,12 @@ static double crowd(void)
 		pthread_attr_destroy(&attr);
 	}
 	usleep(100000);
-	return measure(20, {
-		word_t *swap = from;
-
-		must(requeue(from, to) == CROWD);
-		from = to;
-		to = swap;
-	}) / CROWD;
+	return measure_after(to += 100, {
+		for (int i = 0; i < MOVES / 2; i++) {
+			must(requeue(word, to) == CROWD);
+			must(requeue(to, word) == CROWD);
+		}
+	}) / MOVES / CROWD;
 }
 
 static double crowd_afutex(void)
