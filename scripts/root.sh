@@ -9,7 +9,7 @@ PACKAGES=(
 	clang-19 cpio e2fsprogs flex gcc-multilib gnuplot-nox kmod libclang-19-dev
 	libelf-dev libssl-dev liburing-dev linux-perf lld-19 llvm-19 pahole perl python3
 	python3-docutils qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt
-	shellcheck stress-ng xz-utils
+	shellcheck spin stress-ng xz-utils
 )
 
 root_is_host() {
