@@ -289,7 +289,7 @@ impl Member {
     }
 
     /// Counts a wake. Returns whether the member stays armed. Under the bucket's lock.
-    #[inline]
+    #[inline(always)]
     fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, seat: &Seat, mask: u32) -> bool {
         let mut queue = ready.queue();
         let state = queue.as_mut().state(&this.link);
@@ -309,6 +309,7 @@ impl Member {
 
     /// Notes that the member is to settle.
     #[cold]
+    #[inline(never)]
     fn keep(this: &Arc<Self>, state: &mut State) {
         state.unsettled.get_or_insert_with(|| this.clone());
     }
