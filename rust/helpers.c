@@ -213,6 +213,7 @@ bool afutex_fatal_signal_pending(void)
 /* The memory of the current task, for who looks for waiters next. */
 struct mm_struct *afutex_mm_after_fence(void)
 {
+	/* A waiter counts himself before he looks at the word, a waker stores before this. */
 	smp_mb();
 	return current->mm;
 }

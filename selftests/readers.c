@@ -88,7 +88,7 @@ TEST_F_TIMEOUT(set, each_event_goes_to_one_reader, 900)
 	struct reader r[THREADS];
 	int given[WORDS] = { 0 };
 	unsigned int seed = 1;
-	long all = rounds(50000);
+	long all = rounds(20000);
 
 	ASSERT_TRUE(watch_words(shared.set, self->word, self->flags));
 	for (int i = 0; i < THREADS; i++) {
@@ -301,14 +301,14 @@ TEST_F_TIMEOUT(set, herd_of_epolls_loses_nothing, 900)
 			close(one);
 		for (int i = 0; i < THREADS; i++)
 			ASSERT_EQ(0, pthread_create(&r[i].thread, NULL, epoll_until_stop, &r[i]));
-		for (long i = 0; i < rounds(10000); i++) {
+		for (long i = 0; i < rounds(4000); i++) {
 			ASSERT_EQ(1, do_wake(self->dev, &self->word[rand_r(&seed) % WORDS],
 					     variant->scope, 1));
 			/* None is left behind while nothing more comes. */
 			if (i % 8 == 0)
 				ASSERT_TRUE(eventually(shared.all == i + 1));
 		}
-		EXPECT_TRUE(eventually(shared.all == rounds(10000)));
+		EXPECT_TRUE(eventually(shared.all == rounds(4000)));
 		EXPECT_EQ(8, write(stop, &end, 8));
 		for (int i = 0; i < THREADS; i++) {
 			pthread_join(r[i].thread, NULL);

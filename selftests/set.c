@@ -219,7 +219,7 @@ TEST_F(set, memory_that_is_not_there_yet)
 {
 	char *untouched = pages(3, PROT_READ | PROT_WRITE), *unreadable = pages(1, PROT_WRITE);
 	char *readonly = pages(2, PROT_READ);
-	char *to[] = {
+	void *to[] = {
 		untouched, unreadable,
 		/* Across the pages, and not aligned. */
 		untouched + 4096 - 5,
@@ -232,7 +232,7 @@ TEST_F(set, memory_that_is_not_there_yet)
 	ASSERT_EQ(0, add(self->set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 7));
 	for (int i = 0; i < (int)ARRAY_SIZE(to); i++) {
 		WAKE(1, self->word);
-		ASSERT_EQ(1, events(self->set, (void *)to[i], 1));
+		ASSERT_EQ(1, events(self->set, to[i], 1));
 		memcpy(&ev, to[i], sizeof(ev));
 		EXPECT_EQ(7, ev.cookie);
 		EXPECT_EQ(1, ev.count);
