@@ -150,7 +150,10 @@ impl<S> Queue<S> {
     }
 
     /// The state of a link that belongs to this.
-    #[expect(clippy::mut_from_ref, reason = "it comes from the mutable borrow of the queue")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it comes from the mutable borrow of the queue"
+    )]
     #[inline]
     pub(crate) fn state<'a>(self: Pin<&'a mut Self>, link: &'a Link<S>) -> &'a mut S {
         self.check(link);
