@@ -433,7 +433,7 @@ TEST_F_TIMEOUT(fuzz, whatever_is_asked, 900)
 	shared = map_pages(MAP_SHARED, memfd);
 	ASSERT_NE(MAP_FAILED, (void *)shared);
 
-	for (int round = 0; round < rounds(60) + 5; round++) {
+	for (int round = 0; round < rounds(40) + 5; round++) {
 		pid_t pids[PROCESSES];
 
 		for (int i = 0; i < PROCESSES; i++) {

@@ -97,7 +97,7 @@ static void *follow_with_fd(void *arg)
 TEST_F_TIMEOUT(race, no_wake_is_lost, 900)
 {
 	struct worker w[6];
-	uint32_t last = rounds(50000);
+	uint32_t last = rounds(30000);
 
 	for (int i = 0; i < 6; i++) {
 		w[i] = (struct worker) {
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(race, wakes_counted_are_wakes_received, 900)
 		ASSERT_EQ(0, pthread_create(&w[i].thread, NULL,
 					    i % 2 ? take_tokens_with_fd : take_tokens, &w[i]));
 	}
-	for (int i = 0; i < rounds(50000); i++) {
+	for (int i = 0; i < rounds(30000); i++) {
 		int n = do_wake(self->dev, self->word, variant->scope, 1 + i % 3);
 
 		ASSERT_GE(n, 0);

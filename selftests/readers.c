@@ -147,7 +147,7 @@ TEST_F_TIMEOUT(set, who_leaves_events_leaves_nobody_asleep, 900)
 
 	for (int i = 0; i < THREADS; i++)
 		ASSERT_EQ(i, add(shared.set, self->word, self->flags | AFUTEX_PERSISTENT, 0, i));
-	for (int round = 0; round < rounds(500); round++) {
+	for (int round = 0; round < rounds(200); round++) {
 		int seen = 0;
 
 		for (int i = 0; i < THREADS; i++)
@@ -172,7 +172,7 @@ TEST_F_TIMEOUT(set, changed_words_wake_all_readers, 900)
 	struct reader r[THREADS];
 	struct afutex_ctl items[THREADS];
 
-	for (int round = 0; round < rounds(500); round++) {
+	for (int round = 0; round < rounds(200); round++) {
 		for (int i = 0; i < THREADS; i++) {
 			ASSERT_TRUE(reader_start(&r[i], &shared, (round + i) % 2));
 			items[i] = (struct afutex_ctl) {
@@ -203,7 +203,7 @@ TEST_F_TIMEOUT(set, interrupted_reader_leaves_it_to_another, 900)
 
 	sigaction(SIGUSR1, &sa, NULL);
 	ASSERT_EQ(0, add(shared.set, self->word, self->flags | AFUTEX_PERSISTENT, 0, 0));
-	for (int round = 0; round < rounds(1000); round++) {
+	for (int round = 0; round < rounds(400); round++) {
 		int told = 0;
 
 		for (int i = 0; i < 2; i++)

@@ -87,7 +87,7 @@ static void *take_all(void *arg)
 TEST_F_TIMEOUT(set, tokens_in_are_tokens_out, 900)
 {
 	enum { TAKERS = 6 };
-	long given = rounds(50000), taken = 0;
+	long given = rounds(30000), taken = 0;
 	struct taker t[TAKERS];
 	_Atomic bool stop = false;
 
