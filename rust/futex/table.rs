@@ -327,15 +327,10 @@ impl Table {
         })
     }
 
-    #[inline]
-    fn index_of(&self, id: &KeyId) -> usize {
-        id.bucket(&self.seed, self.shift)
-    }
-
     /// The bucket that `id` belongs in.
     #[inline]
     pub(super) fn bucket_of(&self, id: &KeyId) -> &Bucket {
-        &self.buckets[self.index_of(id)]
+        &self.buckets[id.bucket(&self.seed, self.shift)]
     }
 
     /// The number of buckets.
@@ -556,18 +551,18 @@ impl Table {
 
         match &cursor.item().target {
             Target::Watch(watch) if watch.is_persistent() && cursor.item().matches(mask) => {
-                let listens = Watch::count(watch, mask);
-
-                if !listens && cursor.is_alone() {
-                    // Its number would say only whether a waker of many was here before it.
+                if !Watch::count(watch, mask) {
+                    // For one that is alone, its number would say only whether a waker of many was
+                    // here before it.
+                    if !cursor.is_alone() {
+                        rotate(cursor, chain.ticket);
+                    }
                     return 1;
                 }
                 let watch = watch.clone();
                 rotate(cursor, chain.ticket);
                 drop(guard);
-                if listens {
-                    watch.notify_listeners();
-                }
+                watch.notify_listeners();
                 1
             }
             _ => self.wake_first_of(guard, bucket, *id, mask),
@@ -593,11 +588,10 @@ impl Table {
             }
             match &cursor.item().target {
                 Target::Watch(watch) if watch.is_persistent() => {
-                    let watch = watch.clone();
-                    let listens = Watch::count(&watch, mask);
+                    let listener = Watch::count(watch, mask).then(|| watch.clone());
                     rotate(cursor, chain.ticket);
                     drop(guard);
-                    if listens {
+                    if let Some(watch) = listener {
                         watch.notify_listeners();
                     }
                 }

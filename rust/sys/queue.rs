@@ -14,7 +14,10 @@ use super::read_once::{
     write_once, //
 };
 use core::cell::UnsafeCell;
-use core::marker::PhantomPinned;
+use core::marker::{
+    PhantomData,
+    PhantomPinned, //
+};
 use core::ptr::{
     self,
     NonNull, //
@@ -96,7 +99,7 @@ pub(crate) struct Queue<S> {
     ends: UnsafeCell<Ends>,
     #[pin]
     _pin: PhantomPinned,
-    _links: core::marker::PhantomData<*const Link<S>>,
+    _links: PhantomData<*const Link<S>>,
 }
 
 // SAFETY: A queue leads to states, and to links that may be used from any thread.
@@ -119,7 +122,7 @@ impl<S> Queue<S> {
                 next: Self::ends_of(this),
             }),
             _pin: PhantomPinned,
-            _links: core::marker::PhantomData,
+            _links: PhantomData,
         })
     }
 

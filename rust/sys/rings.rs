@@ -442,8 +442,8 @@ impl<T: Item> Rings<T> {
             return Err(item);
         }
         let head = self.head_of(item.id());
-        // SAFETY: `home` was 0, so the node is ours. It is pinned, as all are, and is dropped by nobody before
-        // `home` is 0 again, as `drop` sees to.
+        // SAFETY: `home` was 0, so the node is ours. It is pinned, as all are, and is dropped by
+        // nobody before `home` is 0 again, as `drop` sees to.
         // INVARIANT: The item is initialised, and the node on a ring of its home.
         unsafe {
             if !head.is_null() {
