@@ -87,7 +87,7 @@ static void *take_all(void *arg)
 TEST_F_TIMEOUT(set, tokens_in_are_tokens_out, 900)
 {
 	enum { TAKERS = 6 };
-	long given = rounds(30000), taken = 0;
+	long given = rounds(50000), taken = 0;
 	struct taker t[TAKERS];
 	_Atomic bool stop = false;
 
@@ -98,6 +98,8 @@ TEST_F_TIMEOUT(set, tokens_in_are_tokens_out, 900)
 		};
 		ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, take_all, &t[i]));
 	}
+	/* Else the first may be done with all of it before the last has begun. */
+	ASSERT_TRUE(counter_becomes("queued", TAKERS));
 	for (long i = 0; i < given; i++) {
 		atomic_fetch_add(self->word, 1);
 		ASSERT_GE(do_wake(self->dev, self->word, variant->scope, 1), 0);
