@@ -17,7 +17,7 @@ mod sys;
 
 use futex::device::Device;
 use futex::stats::Stats;
-use futex::Futexes;
+use futex::Domain;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use sys::misc_device::Registration;
@@ -56,12 +56,12 @@ impl kernel::InPlaceModule for Afutex {
         pin_init::pin_init_scope(|| {
             let buckets = usize::try_from(module_parameters::buckets.value())?;
             let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;
-            let futexes = Arc::pin_init(Futexes::new(buckets, max_user_watches)?, GFP_KERNEL)?;
+            let domain = Arc::pin_init(Domain::new(buckets, max_user_watches)?, GFP_KERNEL)?;
 
             Ok(try_pin_init!(Self {
-                _stats <- Stats::new(futexes.clone()),
+                _stats <- Stats::new(domain.clone()),
                 // Last: from here on the device can be opened.
-                _device <- Registration::new(futexes),
+                _device <- Registration::new(domain),
             }? Error))
         })
     }

@@ -5,7 +5,7 @@
 use super::device::Device;
 use super::key::Scope;
 use super::requeue::Counts;
-use super::wait::Until;
+use super::wait::Timeout;
 use super::wake::ANY;
 use super::{
     fd,
@@ -57,7 +57,7 @@ fn not_negative(count: u32) -> Result<u32> {
 /// `EINVAL` if the padding is not 0, `ENOSYS` for a command or a flag that is not known or not for
 /// that command; those of the operation.
 pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
-    let futexes = &device.futexes;
+    let domain = &device.domain;
 
     if call.pad != 0 {
         return Err(EINVAL);
@@ -73,17 +73,19 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
     };
 
     // futex(2) reads the timeout before it looks at anything else.
-    let until = match (command, call.timeout) {
-        (bindings::FUTEX_WAIT, 1..) => Until::After(Deadline::after_user_timespec(call.timeout)?),
+    let timeout = match (command, call.timeout) {
+        (bindings::FUTEX_WAIT, 1..) => {
+            Timeout::Relative(Deadline::after_user_timespec(call.timeout)?)
+        }
         (bindings::FUTEX_WAIT_BITSET, 1..) => {
             let clock = if realtime {
                 Clock::Realtime
             } else {
                 Clock::Monotonic
             };
-            Until::At(Deadline::at_user_timespec(call.timeout, clock)?)
+            Timeout::Absolute(Deadline::at_user_timespec(call.timeout, clock)?)
         }
-        _ => Until::Woken,
+        _ => Timeout::None,
     };
 
     if flags & !(bindings::FUTEX_PRIVATE_FLAG | bindings::FUTEX_CLOCK_REALTIME) != 0
@@ -99,20 +101,20 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
     let val2 = call.timeout as u32;
     match command {
         bindings::FUTEX_WAIT => {
-            wait::wait(futexes, word()?, scope, call.val.into(), ANY, until).map(|()| 0)
+            wait::wait(domain, word()?, scope, call.val.into(), ANY, timeout).map(|()| 0)
         }
         bindings::FUTEX_WAIT_BITSET => {
-            wait::wait(futexes, word()?, scope, call.val.into(), call.val3, until).map(|()| 0)
+            wait::wait(domain, word()?, scope, call.val.into(), call.val3, timeout).map(|()| 0)
         }
         bindings::FUTEX_WAKE => {
-            wake::wake(futexes, word()?, scope, at_least_one(call.val), ANY).map(|n| n as isize)
+            wake::wake(domain, word()?, scope, at_least_one(call.val), ANY).map(|n| n as isize)
         }
         bindings::FUTEX_WAKE_BITSET => {
-            wake::wake(futexes, word()?, scope, at_least_one(call.val), call.val3)
+            wake::wake(domain, word()?, scope, at_least_one(call.val), call.val3)
                 .map(|n| n as isize)
         }
         bindings::FUTEX_FD => {
-            fd::open(futexes, &device.mount, word()?, scope, call.val).map(|fd| fd as isize)
+            fd::open(domain, &device.mount, word()?, scope, call.val).map(|fd| fd as isize)
         }
         bindings::FUTEX_REQUEUE | bindings::FUTEX_CMP_REQUEUE => {
             let counts = Counts {
@@ -122,7 +124,7 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
             let expected = (command == bindings::FUTEX_CMP_REQUEUE).then_some(call.val3.into());
 
             requeue::requeue(
-                futexes,
+                domain,
                 (word()?, scope),
                 (word2()?, scope),
                 counts,
@@ -131,7 +133,7 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
             .map(|n| n as isize)
         }
         bindings::FUTEX_WAKE_OP => wake::wake_op(
-            futexes,
+            domain,
             word()?,
             word2()?,
             scope,

@@ -10,8 +10,8 @@ use super::{
     set,
     wake,
     watch,
+    Domain, //
     FutexFs,
-    Futexes, //
 };
 use crate::sys::bindings::{
     self,
@@ -33,21 +33,21 @@ use kernel::uaccess::{
 
 /// An open `/dev/afutex`.
 pub(crate) struct Device {
-    pub(super) futexes: Arc<Futexes>,
+    pub(super) domain: Arc<Domain>,
     pub(super) mount: Mount<FutexFs>,
 }
 
 impl MiscDevice for Device {
-    type Context = Futexes;
+    type Context = Domain;
 
     const NAME: &'static CStr = c"afutex";
     const MODE: u16 = 0o666;
 
-    fn open(futexes: &Arc<Futexes>) -> Result<KBox<Self>> {
+    fn open(domain: &Arc<Domain>) -> Result<KBox<Self>> {
         Ok(KBox::new(
             Self {
-                futexes: futexes.clone(),
-                mount: futexes.fs.mount()?,
+                domain: domain.clone(),
+                mount: domain.fs.mount()?,
             },
             GFP_KERNEL_ACCOUNT,
         )?)
@@ -71,7 +71,7 @@ impl Device {
         from_result(|| {
             let word = UserWord::new(addr as u64)?;
 
-            Waker::new(&self.futexes)
+            Waker::new(&self.domain)
                 .wake_one(word, Scope::Private)
                 .map(|n| n as isize)
         })
@@ -83,7 +83,7 @@ impl Device {
         from_result(|| {
             let word = UserWord::new(addr as u64)?;
 
-            Waker::new(&self.futexes)
+            Waker::new(&self.domain)
                 .wake_one(word, Scope::Shared)
                 .map(|n| n as isize)
         })
@@ -93,7 +93,7 @@ impl Device {
     fn wake_all(&self, addr: usize, scope: Scope) -> Result<isize> {
         let word = UserWord::new(addr as u64)?;
 
-        wake::wake(&self.futexes, word, scope, u32::MAX, wake::ANY).map(|n| n as isize)
+        wake::wake(&self.domain, word, scope, u32::MAX, wake::ANY).map(|n| n as isize)
     }
 
     #[inline(never)]
@@ -103,25 +103,23 @@ impl Device {
 
     #[inline]
     fn carry_out(&self, cmd: u32, arg: usize) -> Result<isize> {
-        let futexes = &*self.futexes;
+        let domain = &*self.domain;
 
         match cmd {
             bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
             bindings::AFUTEX_IOC_WAKE_ALL => self.wake_all(arg, Scope::Shared),
             bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_all(arg, Scope::Private),
             bindings::AFUTEX_IOC_OPEN => {
-                watch::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
+                watch::open(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
             bindings::AFUTEX_IOC_SET => {
-                set::open(&self.futexes, &self.mount, read(arg)?).map(|fd| fd as isize)
+                set::open(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
-            bindings::AFUTEX_IOC_WAIT => futex2::wait(futexes, read(arg)?).map(|()| 0),
-            bindings::AFUTEX_IOC_WAKE => futex2::wake(futexes, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_REQUEUE => {
-                futex2::requeue(futexes, read(arg)?).map(|n| n as isize)
-            }
-            bindings::AFUTEX_IOC_WAITV => futex2::waitv(futexes, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_WAKEV => futex2::wakev(futexes, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAIT => futex2::wait(domain, read(arg)?).map(|()| 0),
+            bindings::AFUTEX_IOC_WAKE => futex2::wake(domain, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_REQUEUE => futex2::requeue(domain, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAITV => futex2::waitv(domain, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAKEV => futex2::wakev(domain, read(arg)?).map(|n| n as isize),
             _ if is_info(cmd) => self.info(_IOC_SIZE(cmd), arg),
             _ => Err(ENOTTY),
         }
@@ -144,7 +142,7 @@ impl Device {
     fn info(&self, size: usize, arg: usize) -> Result<isize> {
         let info = afutex_info {
             version: bindings::AFUTEX_VERSION,
-            buckets: self.futexes.table.buckets() as u32,
+            buckets: self.domain.table.buckets() as u32,
             ops: call::COMMANDS
                 .iter()
                 .fold(0, |ops, command| ops | 1 << command),

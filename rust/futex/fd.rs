@@ -4,19 +4,19 @@
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
     Key,
-    KeyId,
+    KeyRef,
     Scope, //
 };
 use super::stats;
 use super::wake::ANY;
 use super::{
+    Domain, //
     FutexFs,
-    Futexes, //
 };
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
@@ -39,13 +39,13 @@ use kernel::task::Kuid;
 /// The file: armed while its entry is queued, fired from then on.
 #[pin_data]
 pub(crate) struct FutexFd {
-    futexes: Arc<Futexes>,
+    domain: Arc<Domain>,
     #[pin]
     entry: Entry,
     word: UserWord,
-    id: KeyId,
+    id: Key,
     signal: u32,
-    armer: Kuid,
+    opener: Kuid,
     _count: stats::Counted,
 }
 
@@ -59,7 +59,7 @@ impl PseudoFile for FutexFd {
     }
 
     fn release(&self) {
-        drop(self.futexes.table.dequeue(&self.entry));
+        drop(self.domain.table.dequeue(&self.entry));
     }
 
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
@@ -72,8 +72,8 @@ impl PseudoFile for FutexFd {
         seq_print!(out, "afutex-kind:\t{}\n", self.id.kind().name());
         seq_print!(out, "afutex-state:\t{}\n", state);
         seq_print!(out, "afutex-signal:\t{}\n", self.signal);
-        // The file may have come to another user, whom the armer's addresses do not concern.
-        if self.armer == Kuid::current_euid() || task::may_ptrace() {
+        // The file may have come to another user, whom the opener's addresses do not concern.
+        if self.opener == Kuid::current_euid() || task::may_ptrace() {
             seq_print!(out, "afutex-uaddr:\t{:#x}\n", self.word.addr());
         } else {
             seq_print!(out, "afutex-offset:\t{:#x}\n", self.word.addr() % PAGE_SIZE);
@@ -93,9 +93,9 @@ impl PseudoFile for FutexFd {
 /// - `EFAULT`: the word cannot be read.
 /// - `EMFILE`, `ENFILE`: too many files are open, in the process or the system.
 /// - `ENOMEM`.
-/// - Those of [`Key::for_waiter`].
+/// - Those of [`KeyRef::for_waiter`].
 pub(crate) fn open(
-    futexes: &Arc<Futexes>,
+    domain: &Arc<Domain>,
     mount: &Mount<FutexFs>,
     word: UserWord,
     scope: Scope,
@@ -108,26 +108,26 @@ pub(crate) fn open(
 
     let reservation = FileDescriptorReservation::get_unused_fd_flags(0)?;
     let fd = reservation.reserved_fd();
-    let key = Key::for_waiter(&futexes.table, word, scope)?;
+    let key = KeyRef::for_waiter(&domain.table, word, scope)?;
     let id = *key.id();
     let data = Arc::pin_init(
         Pollable::new(pin_init!(FutexFd {
-            futexes: futexes.clone(),
+            domain: domain.clone(),
             entry <- Entry::new(),
             word,
             id,
             signal,
-            armer: Kuid::current_euid(),
+            opener: Kuid::current_euid(),
             _count: stats::Counted::new(&stats::FDS),
         })),
         GFP_KERNEL_ACCOUNT,
     )?;
     let file = mount.create(&data, 0, fd, signal)?;
 
-    let seat = Seat::new(key, Target::Fd(data.clone()), ANY);
-    futexes
+    let waiter = Waiter::new(key, Wakee::Fd(data.clone()), ANY);
+    domain
         .table
-        .enqueue(&data.entry, seat, || Ok(()))
+        .enqueue(&data.entry, waiter, || Ok(()))
         .map_err(|_| EBUSY)?;
     reservation.fd_install(file);
     Ok(fd)

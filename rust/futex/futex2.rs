@@ -9,18 +9,18 @@ use super::requeue::{
 };
 use super::wait::{
     self,
-    Until, //
+    Timeout, //
 };
 use super::waitv::{
     self,
-    Waiter, //
+    WaitSpec, //
 };
 use super::wake::{
     self,
     Waker, //
 };
 use super::watch::word;
-use super::Futexes;
+use super::Domain;
 use crate::sys::bindings::{
     self,
     afutex_requeue,
@@ -71,15 +71,15 @@ fn mask(mask: u64) -> Result<u32> {
 ///
 /// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a value that does not fit the
 /// word, another clock, a misaligned address; those of [`wait::wait`].
-pub(super) fn wait(futexes: &Futexes, args: afutex_wait) -> Result {
+pub(super) fn wait(domain: &Domain, args: afutex_wait) -> Result {
     let (word, scope) = word(args.uaddr, args.flags)?;
     let mask = mask(args.mask)?;
 
     if !word.holds(args.val) {
         return Err(EINVAL);
     }
-    let until = deadline(args.timeout, args.clockid)?.map_or(Until::Woken, Until::At);
-    wait::wait(futexes, word, scope, args.val, mask, until)
+    let timeout = deadline(args.timeout, args.clockid)?.map_or(Timeout::None, Timeout::Absolute);
+    wait::wait(domain, word, scope, args.val, mask, timeout)
 }
 
 /// `AFUTEX_IOC_WAKE`.
@@ -88,10 +88,10 @@ pub(super) fn wait(futexes: &Futexes, args: afutex_wait) -> Result {
 ///
 /// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a misaligned address; those of
 /// [`wake::wake`].
-pub(super) fn wake(futexes: &Futexes, args: afutex_wake) -> Result<u32> {
+pub(super) fn wake(domain: &Domain, args: afutex_wake) -> Result<u32> {
     let (word, scope) = word(args.uaddr, args.flags)?;
 
-    wake::wake(futexes, word, scope, args.count, mask(args.mask)?)
+    wake::wake(domain, word, scope, args.count, mask(args.mask)?)
 }
 
 /// `AFUTEX_IOC_REQUEUE`.
@@ -100,7 +100,7 @@ pub(super) fn wake(futexes: &Futexes, args: afutex_wake) -> Result<u32> {
 ///
 /// `EINVAL` for unknown flags, padding that is not 0, a value that does not fit the word, a
 /// misaligned address; those of [`requeue::requeue`].
-pub(super) fn requeue(futexes: &Futexes, args: afutex_requeue) -> Result<u32> {
+pub(super) fn requeue(domain: &Domain, args: afutex_requeue) -> Result<u32> {
     let from = word(args.uaddr, args.flags)?;
     let to = word(args.uaddr2, args.flags)?;
 
@@ -111,7 +111,7 @@ pub(super) fn requeue(futexes: &Futexes, args: afutex_requeue) -> Result<u32> {
         wake: args.wake,
         requeue: args.requeue,
     };
-    requeue::requeue(futexes, from, to, counts, Some(args.val))
+    requeue::requeue(domain, from, to, counts, Some(args.val))
 }
 
 /// `AFUTEX_IOC_WAITV`.
@@ -121,7 +121,7 @@ pub(super) fn requeue(futexes: &Futexes, args: afutex_requeue) -> Result<u32> {
 /// `EINVAL` for none or too many words, another clock, and in each word for unknown flags, a
 /// reserved field that is not 0, a value that does not fit, a misaligned address; `EFAULT`,
 /// `ENOMEM`; those of [`waitv::waitv`].
-pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
+pub(super) fn waitv(domain: &Domain, args: afutex_waitv) -> Result<usize> {
     if !(1..=bindings::AFUTEX_WAITV_MAX).contains(&args.nr) {
         return Err(EINVAL);
     }
@@ -139,7 +139,7 @@ pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
             return Err(EINVAL);
         }
         waiters.push(
-            Waiter {
+            WaitSpec {
                 word,
                 scope,
                 expected: waiter.val,
@@ -147,7 +147,7 @@ pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
             GFP_KERNEL_ACCOUNT,
         )?;
     }
-    waitv::waitv(futexes, &waiters, deadline)
+    waitv::waitv(domain, &waiters, deadline)
 }
 
 /// `AFUTEX_IOC_WAKEV`. Returns how many words were gone through.
@@ -156,7 +156,7 @@ pub(super) fn waitv(futexes: &Futexes, args: afutex_waitv) -> Result<usize> {
 ///
 /// `EINVAL` for too many words, or padding that is not 0; `EFAULT` if the array cannot be accessed,
 /// by when words before that may have been woken. Errors of single words go to them.
-pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
+pub(super) fn wakev(domain: &Domain, args: afutex_wakev) -> Result<usize> {
     if args.nr > bindings::AFUTEX_WAKEV_MAX || args.pad != 0 {
         return Err(EINVAL);
     }
@@ -168,7 +168,7 @@ pub(super) fn wakev(futexes: &Futexes, args: afutex_wakev) -> Result<usize> {
     let mut few = user_mem::Buffer::<afutex_wakev_word, FEW>::new();
     let mut done = 0;
     // One for all of them: the caller's stores come before the call.
-    let waker = Waker::new(futexes);
+    let waker = Waker::new(domain);
     while done < nr && !task::fatal_signal_pending() {
         let words = few.read(addr, nr - done)?;
 

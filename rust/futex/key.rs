@@ -20,7 +20,7 @@ use super::stats;
 use super::table::Table;
 use crate::sys::page::{
     Backing,
-    Moment,
+    MmSeq,
     PageRef,
     PinnedPage, //
 };
@@ -42,7 +42,7 @@ pub(crate) enum Scope {
     Shared,
 }
 
-/// What kind of object a [`KeyId`] is relative to.
+/// What kind of object a [`Key`] is relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Kind {
@@ -92,7 +92,7 @@ impl CurrentMm {
 
 /// The identity of a futex word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyId {
+pub(crate) struct Key {
     /// The address of the `mm_struct` or of the `struct page`; in its lowest bits, which are 0 in
     /// an address, the [`Kind`].
     object: usize,
@@ -100,7 +100,7 @@ pub(crate) struct KeyId {
     offset: usize,
 }
 
-impl KeyId {
+impl Key {
     fn new(kind: Kind, object: usize, offset: usize) -> Self {
         Self {
             object: object | kind as usize,
@@ -148,7 +148,7 @@ impl KeyId {
     fn shared(mm: CurrentMm, backing: Backing, page: usize, word: UserWord) -> Self {
         match backing {
             Backing::Anonymous => Self::new(Kind::Mm, mm.0, word.addr()),
-            Backing::Object => Self::new(Kind::Page, page, word.addr() % PAGE_SIZE),
+            Backing::File => Self::new(Kind::Page, page, word.addr() % PAGE_SIZE),
         }
     }
 
@@ -192,7 +192,7 @@ pub(crate) struct WordPin {
     _count: stats::Counted,
 }
 
-/// What keeps the object of a [`KeyId`] from becoming another one.
+/// What keeps the object of a [`Key`] from becoming another one.
 #[derive(Clone)]
 enum Holder {
     Mm(#[expect(dead_code)] ARef<Mm>),
@@ -210,12 +210,12 @@ enum Holder {
 ///
 /// `id` names the object that `holder` holds.
 #[derive(Clone)]
-pub(crate) struct Key {
-    id: KeyId,
+pub(crate) struct KeyRef {
+    id: Key,
     holder: Holder,
 }
 
-impl Key {
+impl KeyRef {
     /// Makes a key for a waiter on `word` in the current task. May sleep, and fault.
     ///
     /// # Errors
@@ -228,7 +228,7 @@ impl Key {
             Scope::Private => Kind::Private,
             Scope::Shared => {
                 let page = PinnedPage::pin(word.addr())?;
-                let id = KeyId::shared(CurrentMm::get()?, page.backing(), page.id(), word);
+                let id = Key::shared(CurrentMm::get()?, page.backing(), page.id(), word);
 
                 if id.kind() == Kind::Page {
                     // The page is charged once, to who waited first.
@@ -253,20 +253,20 @@ impl Key {
 
         // INVARIANT: The mm is held.
         Ok(Self {
-            id: KeyId::new(kind, mm.as_raw().addr(), word.addr()),
+            id: Key::new(kind, mm.as_raw().addr(), word.addr()),
             holder: Holder::Mm(mm.into()),
         })
     }
 
     /// Whether the key is that of `word` for a waiter in the current task too. May sleep, and fault.
     pub(crate) fn is_of(&self, word: UserWord, scope: Scope) -> bool {
-        KeyId::with(word, scope, |id| *id == self.id).unwrap_or(false)
+        Key::with(word, scope, |id| *id == self.id).unwrap_or(false)
     }
 
     /// As `is_of`, for the same address as at that moment, without a look: `false` may be wrong.
-    pub(crate) fn is_unmoved(&self, since: &Moment) -> bool {
+    pub(crate) fn is_unmoved(&self, since: &MmSeq) -> bool {
         match &self.holder {
-            Holder::Page(pin) => since.lasts() && pin.page.is_attached(),
+            Holder::Page(pin) => since.unchanged() && pin.page.is_attached(),
             _ => false,
         }
     }
@@ -284,24 +284,24 @@ impl Key {
 
     /// The identity of the word.
     #[inline]
-    pub(crate) fn id(&self) -> &KeyId {
+    pub(crate) fn id(&self) -> &Key {
         &self.id
     }
 }
 
 /// For tests: the word at `offset` of an object that there is not.
 #[cfg(CONFIG_KUNIT)]
-impl Key {
+impl KeyRef {
     pub(super) fn of_nothing(offset: usize) -> Self {
         Self {
-            id: KeyId::of_nothing(offset),
+            id: Key::of_nothing(offset),
             holder: Holder::Nothing,
         }
     }
 }
 
 #[cfg(CONFIG_KUNIT)]
-impl KeyId {
+impl Key {
     pub(super) fn of_nothing(offset: usize) -> Self {
         Self::new(Kind::Private, 0x1000, offset)
     }
@@ -313,8 +313,8 @@ mod tests {
 
     const SEED: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 
-    fn id(kind: Kind, object: usize, offset: usize) -> KeyId {
-        KeyId::new(kind, object, offset)
+    fn id(kind: Kind, object: usize, offset: usize) -> Key {
+        Key::new(kind, object, offset)
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
 
     /// Whether 16 for each bucket do not crowd: by chance no bucket has three times as many, and
     /// hardly any has none.
-    fn spread(ids: impl Iterator<Item = KeyId>) -> bool {
+    fn spread(ids: impl Iterator<Item = Key>) -> bool {
         let mut load = [0u8; BUCKETS];
 
         for id in ids.take(BUCKETS * 16) {
@@ -364,7 +364,7 @@ mod tests {
         }
     }
 
-    /// The first word of each page of a ring, by `struct page` and offset; all words of few pages.
+    /// The first word of each page of a queue, by `struct page` and offset; all words of few pages.
     #[test]
     fn pages_spread_over_the_buckets() {
         assert!(spread((0..).map(|n| id(

@@ -4,20 +4,20 @@
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
-    Key,
+    KeyRef,
     Kind, //
 };
-use super::owed::Owed;
 use super::set::Set;
 use super::table::{
     is_late,
     rotate,
     Ticket, //
 };
+use super::unread::Unread;
 use super::wait::{
     fault_in,
     Refusal, //
@@ -27,12 +27,12 @@ use crate::sys::bindings::{
     self,
     afutex_event, //
 };
-use crate::sys::pseudo_file::Pollable;
-use crate::sys::queue::{
+use crate::sys::fifo::{
+    Fifo, //
     Link,
-    Queue, //
 };
-use crate::sys::rings::Cursor;
+use crate::sys::pseudo_file::Pollable;
+use crate::sys::queues::Cursor;
 use core::ptr;
 use kernel::prelude::*;
 use kernel::sync::{
@@ -42,25 +42,25 @@ use kernel::sync::{
 
 /// What a set's lock protects.
 ///
-/// The seats of one-shot members that were woken are parked with it.
+/// The waiters of one-shot members that were woken are disarmed with it.
 #[pin_data]
 pub(super) struct Ready {
     /// Those that have something to tell, first come first; and the state of all.
     #[pin]
-    pub(super) queue: Queue<State>,
+    pub(super) queue: Fifo<State>,
 }
 
 impl Ready {
     /// Creates an initialiser for nobody with anything to tell.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            queue <- Queue::new(),
+            queue <- Fifo::new(),
         })
     }
 
     /// The queue, and the state of all.
     #[inline]
-    pub(super) fn queue(self: Pin<&mut Self>) -> Pin<&mut Queue<State>> {
+    pub(super) fn queue(self: Pin<&mut Self>) -> Pin<&mut Fifo<State>> {
         self.project().queue
     }
 }
@@ -72,7 +72,7 @@ pub(super) struct State {
     uaddr: usize,
     /// Wakes to tell of.
     count: u32,
-    owed: Owed,
+    unread: Unread,
     /// The member itself, if it was woken and left the table, and pins a page: it has to
     /// [`settle`](Member::settle) once that was told.
     unsettled: Option<Arc<Member>>,
@@ -111,7 +111,7 @@ impl State {
     pub(super) fn told(&mut self) -> Option<Arc<Member>> {
         self.count = 0;
         self.changed = false;
-        self.owed = Owed::default();
+        self.unread = Unread::default();
         self.unsettled.take()
     }
 }
@@ -145,18 +145,18 @@ pub(super) struct Arming<'a>(&'a Arc<Member>);
 
 impl Arming<'_> {
     /// Takes the member off the table and changes what it waits for. What it has to tell stays;
-    /// what it owes is passed on, since it may be for another word. Returns the seat that it had,
+    /// what it has_unread is passed on, since it may be for another word. Returns the waiter that it had,
     /// if it had one.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the member was removed meanwhile: who does that may have the seat in hand, and
-    /// passes on what is owed for it.
-    pub(super) fn change(&self, request: &Request, cookie: u64) -> Result<Option<Seat>> {
+    /// `ENOENT` if the member was removed meanwhile: who does that may have the waiter in hand, and
+    /// passes on what is unread for it.
+    pub(super) fn change(&self, request: &Request, cookie: u64) -> Result<Option<Waiter>> {
         let member = self.0;
-        let queued = member.set.futexes.table.dequeue(&member.entry);
+        let queued = member.set.domain.table.dequeue(&member.entry);
         let mut ready = member.set.ready.lock();
-        let seat = queued.or(member.entry.unpark(ready.as_mut()));
+        let waiter = queued.or(member.entry.take_disarmed(ready.as_mut()));
         let state = member.state(ready.as_mut());
         let gone = state.gone;
 
@@ -165,33 +165,33 @@ impl Arming<'_> {
             state.uaddr = request.word.addr();
             state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
         }
-        let owed = match seat {
-            Some(_) => core::mem::take(&mut state.owed),
-            None => Owed::default(),
+        let unread = match waiter {
+            Some(_) => core::mem::take(&mut state.unread),
+            None => Unread::default(),
         };
         let unsettled = state.unsettled.take();
         drop(ready);
         drop(unsettled);
 
-        if let Some(seat) = &seat {
-            owed.pass_on(seat, &member.set.futexes);
+        if let Some(waiter) = &waiter {
+            unread.pass_on(waiter, &member.set.domain);
         }
         if gone {
             return Err(ENOENT);
         }
-        Ok(seat)
+        Ok(waiter)
     }
 
-    /// Queues the entry for `request`. `seat` is what the member had before, if it had one: it is
+    /// Queues the entry for `request`. `waiter` is what the member had before, if it had one: it is
     /// used again if it is of the same word.
     ///
     /// # Errors
     ///
     /// `EAGAIN` if the word holds another value, `ENOENT` if the member was removed meanwhile;
-    /// those of reading the word and of [`Key::for_waiter`].
-    pub(super) fn arm(self, request: &Request, seat: Option<Seat>) -> Result {
+    /// those of reading the word and of [`KeyRef::for_waiter`].
+    pub(super) fn arm(self, request: &Request, waiter: Option<Waiter>) -> Result {
         let member = self.0;
-        let table = &member.set.futexes.table;
+        let table = &member.set.domain.table;
         // Spares the pin if the word differs already. And a word that cannot be read cannot be
         // waited for.
         let value = request.word.read()?;
@@ -199,19 +199,19 @@ impl Arming<'_> {
             return Member::changed(member, request);
         }
 
-        let mut seat = match seat {
-            Some(seat) if seat.key.is_of(request.word, request.scope) => Seat {
+        let mut waiter = match waiter {
+            Some(waiter) if waiter.key.is_of(request.word, request.scope) => Waiter {
                 mask: request.mask,
-                ..seat
+                ..waiter
             },
-            _ => Seat::new(
-                Key::for_waiter(table, request.word, request.scope)?,
-                Target::Member(member.clone()),
+            _ => Waiter::new(
+                KeyRef::for_waiter(table, request.word, request.scope)?,
+                Wakee::Member(member.clone()),
                 request.mask,
             ),
         };
         loop {
-            let queued = table.enqueue(&member.entry, seat, || request.admit());
+            let queued = table.enqueue(&member.entry, waiter, || request.validate());
             let Err((refusal, refused)) = queued else {
                 // Who removed it meanwhile has seen it queued, or we see that it is gone.
                 if member.state(member.set.ready.lock().as_mut()).gone {
@@ -223,12 +223,12 @@ impl Arming<'_> {
             };
 
             match refusal {
-                Refusal::Differs => return Member::changed(member, request),
-                Refusal::Absent => fault_in(request.word)?,
+                Refusal::Mismatch => return Member::changed(member, request),
+                Refusal::Fault => fault_in(request.word)?,
                 Refusal::Busy => return Err(EBUSY),
             }
-            seat = refused;
-            seat.key = Key::for_waiter(table, request.word, request.scope)?;
+            waiter = refused;
+            waiter.key = KeyRef::for_waiter(table, request.word, request.scope)?;
         }
     }
 }
@@ -264,7 +264,7 @@ impl Member {
             cookie,
             uaddr: request.word.addr(),
             count: 0,
-            owed: Owed::default(),
+            unread: Unread::default(),
             unsettled: None,
             arming: false,
             persistent: request.has(bindings::AFUTEX_PERSISTENT),
@@ -290,14 +290,14 @@ impl Member {
 
     /// Counts a wake. Returns whether the member stays armed. Under the bucket's lock.
     #[inline(always)]
-    fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, seat: &Seat, mask: u32) -> bool {
+    fn count(this: &Arc<Self>, ready: Pin<&mut Ready>, waiter: &Waiter, mask: u32) -> bool {
         let mut queue = ready.queue();
         let state = queue.as_mut().state(&this.link);
         let persistent = state.persistent;
 
         state.count = state.count.saturating_add(1);
-        state.owed = state.owed.and(Owed::one(mask));
-        if !persistent && seat.key.id().kind() == Kind::Page {
+        state.unread = state.unread.and(Unread::one(mask));
+        if !persistent && waiter.key.id().kind() == Kind::Page {
             Self::keep(this, state);
         }
         // Those that are gone are not told of.
@@ -314,33 +314,33 @@ impl Member {
         state.unsettled.get_or_insert_with(|| this.clone());
     }
 
-    /// Counts a wake of the member whose seat is at the cursor, and goes on. Returns also whether
-    /// the seat left the table.
+    /// Counts a wake of the member whose waiter is at the cursor, and goes on. Returns also whether
+    /// the waiter left the table.
     #[inline(always)]
     fn hit_one<'a>(
         mut ready: Pin<&mut Ready>,
-        cursor: Cursor<'a, Seat>,
+        cursor: Cursor<'a, Waiter>,
         mask: u32,
         ticket: &mut Ticket,
-    ) -> (Option<Cursor<'a, Seat>>, bool) {
-        let seat = cursor.item();
-        let Target::Member(member) = &seat.target else {
+    ) -> (Option<Cursor<'a, Waiter>>, bool) {
+        let waiter = cursor.item();
+        let Wakee::Member(member) = &waiter.wakee else {
             return (cursor.next(), false);
         };
 
-        if Self::count(member, ready.as_mut(), seat, mask) {
+        if Self::count(member, ready.as_mut(), waiter, mask) {
             (rotate(cursor, ticket), false)
         } else {
-            (cursor.park(ready), true)
+            (cursor.disarm(ready), true)
         }
     }
 
-    /// Counts a wake of the member of `set` whose seat is at the cursor. Returns whether the seat
+    /// Counts a wake of the member of `set` whose waiter is at the cursor. Returns whether the waiter
     /// left the table. Under the bucket's lock.
     #[inline]
     pub(super) fn hit(
         set: &Pollable<Set>,
-        cursor: Cursor<'_, Seat>,
+        cursor: Cursor<'_, Waiter>,
         mask: u32,
         ticket: &mut Ticket,
     ) -> bool {
@@ -352,7 +352,7 @@ impl Member {
     #[inline]
     pub(super) fn hit_run<'a>(
         set: &Pollable<Set>,
-        mut cursor: Cursor<'a, Seat>,
+        mut cursor: Cursor<'a, Waiter>,
         most: u32,
         limit: u64,
         mask: u32,
@@ -370,11 +370,11 @@ impl Member {
             let Some(at) = next else {
                 return Run { next, woken, left };
             };
-            let seat = at.item();
+            let waiter = at.item();
             let goes_on = woken < most
-                && !is_late(seat.ticket, limit)
-                && seat.matches(mask)
-                && matches!(&seat.target, Target::Member(member) if ptr::eq(&*member.set, set));
+                && !is_late(waiter.ticket, limit)
+                && waiter.matches(mask)
+                && matches!(&waiter.wakee, Wakee::Member(member) if ptr::eq(&*member.set, set));
             if !goes_on {
                 let next = Some(at);
                 return Run { next, woken, left };
@@ -384,10 +384,10 @@ impl Member {
     }
 
     /// Whether there are wakes that were not told. Under the bucket's lock.
-    pub(super) fn owes(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         let mut ready = self.set.ready.lock();
 
-        self.state(ready.as_mut()).owed.count() != 0
+        self.state(ready.as_mut()).unread.count() != 0
     }
 
     /// Begins to arm the member: nobody else can meanwhile.
@@ -424,43 +424,43 @@ impl Member {
         Ok(())
     }
 
-    /// Takes the member off the table and off the queue, for good. It keeps what it owes. May be
+    /// Takes the member off the table and off the queue, for good. It keeps what it has_unread. May be
     /// done again, if somebody queued it meanwhile.
     pub(super) fn retire(&self) {
         // Before it is dequeued: who queues it afterwards sees it.
         self.state(self.set.ready.lock().as_mut()).gone = true;
 
-        let queued = self.set.futexes.table.dequeue(&self.entry);
+        let queued = self.set.domain.table.dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
-        let spare = queued.and_then(|seat| self.entry.park(ready.as_mut(), seat).err());
+        let spare = queued.and_then(|waiter| self.entry.disarm(ready.as_mut(), waiter).err());
         ready.as_mut().queue().remove(&self.link);
         let unsettled = self.state(ready.as_mut()).unsettled.take();
         drop(ready);
         drop((unsettled, spare));
     }
 
-    /// Passes on what a retired member owes.
+    /// Passes on what a retired member has_unread.
     ///
     /// Of a member that is not retired, lets go of a page that it pins and does not need.
     pub(super) fn settle(&self) {
         let mut ready = self.set.ready.lock();
-        let pins = match self.entry.parked(ready.as_mut()) {
-            Some(seat) => seat.key.id().kind() == Kind::Page,
+        let pins = match self.entry.disarmed(ready.as_mut()) {
+            Some(waiter) => waiter.key.id().kind() == Kind::Page,
             None => false,
         };
         let state = self.state(ready.as_mut());
 
-        if !state.gone && (!pins || state.owed.count() != 0) {
+        if !state.gone && (!pins || state.unread.count() != 0) {
             return;
         }
-        // Without the seat there is no telling whom to wake: who has it in hand will do this again.
-        let Some(seat) = self.entry.unpark(ready.as_mut()) else {
+        // Without the waiter there is no telling whom to wake: who has it in hand will do this again.
+        let Some(waiter) = self.entry.take_disarmed(ready.as_mut()) else {
             return;
         };
-        let owed = core::mem::take(&mut self.state(ready.as_mut()).owed);
+        let unread = core::mem::take(&mut self.state(ready.as_mut()).unread);
         drop(ready);
 
-        owed.pass_on(&seat, &self.set.futexes);
+        unread.pass_on(&waiter, &self.set.domain);
     }
 
     /// What the member shows of itself.
@@ -479,8 +479,8 @@ impl Member {
 
 /// What came of [`Member::hit_run`].
 pub(super) struct Run<'a> {
-    /// Who is next on the ring, unless the last was the last.
-    pub(super) next: Option<Cursor<'a, Seat>>,
+    /// Who is next on the queue, unless the last was the last.
+    pub(super) next: Option<Cursor<'a, Waiter>>,
     /// How many were woken.
     pub(super) woken: u32,
     /// How many of them left the table.

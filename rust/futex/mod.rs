@@ -11,12 +11,12 @@ pub(crate) mod fd;
 pub(crate) mod futex2;
 pub(crate) mod key;
 pub(crate) mod member;
-pub(crate) mod owed;
 pub(crate) mod quota;
 pub(crate) mod requeue;
 pub(crate) mod set;
 pub(crate) mod stats;
 pub(crate) mod table;
+pub(crate) mod unread;
 pub(crate) mod wait;
 pub(crate) mod waitv;
 pub(crate) mod wake;
@@ -48,9 +48,9 @@ impl PseudoFsType for FutexFs {
     }
 }
 
-/// One wait domain: everything that its futexes share.
+/// One wait domain: everything that its domain share.
 #[pin_data]
-pub(crate) struct Futexes {
+pub(crate) struct Domain {
     /// Who waits.
     pub(crate) table: Table,
     /// Where their file descriptors live.
@@ -59,7 +59,7 @@ pub(crate) struct Futexes {
     pub(crate) users: Arc<Users>,
 }
 
-impl Futexes {
+impl Domain {
     /// Creates an initialiser for a domain in which nobody waits.
     ///
     /// # Errors

@@ -20,8 +20,8 @@ use super::stats;
 use super::watch::Request;
 use super::{
     futex2,
+    Domain, //
     FutexFs,
-    Futexes, //
 };
 use crate::sys::bindings::{
     self,
@@ -143,15 +143,15 @@ const TURN: usize = 64;
 const FEW: usize = 8;
 
 /// What was told under one hold of the lock.
-struct Turn {
+struct Pass {
     told: usize,
     /// Members that are to settle now.
     unsettled: [Option<Arc<Member>>; FEW],
-    end: TurnEnd,
+    end: PassEnd,
 }
 
 /// Why it was not more.
-enum TurnEnd {
+enum PassEnd {
     /// There is no more, or no room for it.
     Done,
     /// Others may want the lock.
@@ -163,13 +163,13 @@ enum TurnEnd {
 /// The file.
 #[pin_data]
 pub(crate) struct Set {
-    pub(super) futexes: Arc<Futexes>,
+    pub(super) domain: Arc<Domain>,
     #[pin]
     pub(super) ready: SpinLock<Ready>,
     #[pin]
     members: Mutex<Members>,
     quota: Quota,
-    creator: Kuid,
+    opener: Kuid,
     _count: stats::Counted,
 }
 
@@ -204,8 +204,8 @@ impl Set {
                 let member = this.members.lock().get(item.id)?;
 
                 let arming = Member::begin(&member)?;
-                let seat = arming.change(&request, item.watch.cookie)?;
-                arming.arm(&request, seat)
+                let waiter = arming.change(&request, item.watch.cookie)?;
+                arming.arm(&request, waiter)
             }
             bindings::AFUTEX_CTL_DEL => {
                 if item.watch.as_bytes().iter().any(|&byte| byte != 0) {
@@ -227,7 +227,7 @@ impl Set {
         Ok(())
     }
 
-    /// Goes through a batch of `struct afutex_ctl`, and returns how many it went through.
+    /// Goes through a wake_q of `struct afutex_ctl`, and returns how many it went through.
     ///
     /// # Errors
     ///
@@ -263,16 +263,16 @@ impl Set {
         let mut count = 0;
 
         loop {
-            let turn = this.turn(out);
+            let pass = this.pass(out);
 
-            count += turn.told;
-            for member in turn.unsettled.into_iter().flatten() {
+            count += pass.told;
+            for member in pass.unsettled.into_iter().flatten() {
                 member.settle();
             }
-            match turn.end {
-                TurnEnd::Done => return Ok(count),
-                TurnEnd::Pause => (),
-                TurnEnd::Absent(event) => match out.fault_in(&event) {
+            match pass.end {
+                PassEnd::Done => return Ok(count),
+                PassEnd::Pause => (),
+                PassEnd::Absent(event) => match out.fault_in(&event) {
                     Err(_) if count != 0 => return Ok(count),
                     ret => ret?,
                 },
@@ -285,30 +285,30 @@ impl Set {
 
     /// Tells events under one hold of the lock.
     #[inline]
-    fn turn(&self, out: &mut impl Dest) -> Turn {
-        let mut turn = Turn {
+    fn pass(&self, out: &mut impl Dest) -> Pass {
+        let mut pass = Pass {
             told: 0,
             unsettled: [const { None }; FEW],
-            end: TurnEnd::Pause,
+            end: PassEnd::Pause,
         };
-        let mut unsettled = turn.unsettled.iter_mut();
+        let mut unsettled = pass.unsettled.iter_mut();
         let mut ready = self.ready.lock();
 
-        while turn.told < TURN {
+        while pass.told < TURN {
             let Some(mut first) = ready.as_mut().queue().first() else {
-                turn.end = TurnEnd::Done;
+                pass.end = PassEnd::Done;
                 break;
             };
             if out.room() < size_of::<afutex_event>() {
-                turn.end = TurnEnd::Done;
+                pass.end = PassEnd::Done;
                 break;
             }
             let event = first.state().event();
             if out.put_pair_nofault(&event).is_err() {
-                turn.end = TurnEnd::Absent(event);
+                pass.end = PassEnd::Absent(event);
                 break;
             }
-            turn.told += 1;
+            pass.told += 1;
             let member = first.state().told();
             first.remove();
             if member.is_some() {
@@ -320,10 +320,10 @@ impl Set {
                 }
             }
         }
-        turn
+        pass
     }
 
-    /// `AFUTEX_IOC_SET_WAIT`: a batch of controls, then up to `nr_events` events, waiting for the
+    /// `AFUTEX_IOC_SET_WAIT`: a wake_q of controls, then up to `nr_events` events, waiting for the
     /// first.
     ///
     /// # Errors
@@ -414,7 +414,7 @@ impl PseudoFile for Set {
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
         const SHOWN: usize = 32;
         let (usage, limit) = self.quota.usage();
-        let may_see = self.creator == Kuid::current_euid() || task::may_ptrace();
+        let may_see = self.opener == Kuid::current_euid() || task::may_ptrace();
         let (count, first) = {
             let members = self.members.lock();
             let mut first: [Option<(usize, Arc<Member>)>; SHOWN] = [const { None }; SHOWN];
@@ -461,11 +461,7 @@ impl PseudoFile for Set {
 /// # Errors
 ///
 /// `EINVAL` for unknown flags or a signal that is none; `EMFILE`, `ENFILE`, `ENOMEM`.
-pub(crate) fn open(
-    futexes: &Arc<Futexes>,
-    mount: &Mount<FutexFs>,
-    args: afutex_set,
-) -> Result<u32> {
+pub(crate) fn open(domain: &Arc<Domain>, mount: &Mount<FutexFs>, args: afutex_set) -> Result<u32> {
     if args.fd_flags & !(flags::O_CLOEXEC | flags::O_NONBLOCK) != 0
         || !sigio::valid_signal(args.signal)
     {
@@ -475,14 +471,14 @@ pub(crate) fn open(
     let reservation =
         FileDescriptorReservation::get_unused_fd_flags(args.fd_flags & flags::O_CLOEXEC)?;
     let fd = reservation.reserved_fd();
-    let quota = Quota::of_current(&futexes.users)?;
+    let quota = Quota::of_current(&domain.users)?;
     let data = Arc::pin_init(
         Pollable::new(pin_init!(Set {
-            futexes: futexes.clone(),
+            domain: domain.clone(),
             ready <- new_spinlock!(Ready::new(), "afutex_ready"),
             members <- new_mutex!(Members::default(), "afutex_members"),
             quota,
-            creator: Kuid::current_euid(),
+            opener: Kuid::current_euid(),
             _count: stats::Counted::new(&stats::FDS),
         })),
         GFP_KERNEL_ACCOUNT,

@@ -2,8 +2,8 @@
 
 //! Counters in `/sys/kernel/debug/afutex`: all 0 when nobody waits.
 
-use super::table::Census;
-use super::Futexes;
+use super::table::Totals;
+use super::Domain;
 use kernel::debugfs::{
     Dir,
     File, //
@@ -38,7 +38,7 @@ impl Drop for Counted {
     }
 }
 
-type Counter = File<Arc<Futexes>>;
+type Counter = File<Arc<Domain>>;
 
 /// The files.
 #[pin_data]
@@ -59,27 +59,27 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Creates an initialiser for the files of `futexes`.
-    pub(crate) fn new(futexes: Arc<Futexes>) -> impl PinInit<Self> {
+    /// Creates an initialiser for the files of `domain`.
+    pub(crate) fn new(domain: Arc<Domain>) -> impl PinInit<Self> {
         let dir = Dir::new(c"afutex");
 
         pin_init!(Self {
-            queued <- dir.read_callback_file(c"queued", futexes.clone(), &|futexes, out| {
-                write(out, census(futexes).entries)
+            queued <- dir.read_callback_file(c"queued", domain.clone(), &|domain, out| {
+                write(out, totals(domain).entries)
             }),
-            keys <- dir.read_callback_file(c"keys", futexes.clone(), &|futexes, out| {
-                write(out, census(futexes).keys)
+            keys <- dir.read_callback_file(c"keys", domain.clone(), &|domain, out| {
+                write(out, totals(domain).keys)
             }),
-            waiters <- dir.read_callback_file(c"waiters", futexes.clone(), &|futexes, out| {
-                write(out, census(futexes).waiters)
+            waiters <- dir.read_callback_file(c"waiters", domain.clone(), &|domain, out| {
+                write(out, totals(domain).waiters)
             }),
-            shared <- dir.read_callback_file(c"shared", futexes.clone(), &|futexes, out| {
-                write(out, census(futexes).shared)
+            shared <- dir.read_callback_file(c"shared", domain.clone(), &|domain, out| {
+                write(out, totals(domain).shared)
             }),
-            pinned <- dir.read_callback_file(c"pinned", futexes.clone(), &|_, out| {
+            pinned <- dir.read_callback_file(c"pinned", domain.clone(), &|_, out| {
                 write(out, PINNED.load(Relaxed))
             }),
-            fds <- dir.read_callback_file(c"fds", futexes.clone(), &|_, out| {
+            fds <- dir.read_callback_file(c"fds", domain.clone(), &|_, out| {
                 write(out, FDS.load(Relaxed))
             }),
             _dir: dir.clone(),
@@ -87,8 +87,8 @@ impl Stats {
     }
 }
 
-fn census(futexes: &Arc<Futexes>) -> Census {
-    futexes.table.census()
+fn totals(domain: &Arc<Domain>) -> Totals {
+    domain.table.totals()
 }
 
 fn write(out: &mut fmt::Formatter<'_>, value: impl fmt::Display) -> fmt::Result {

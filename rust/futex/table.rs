@@ -4,10 +4,10 @@
 //!
 //! # Locks
 //!
-//! A bucket's `chain` lock protects its rings of entries, one for each word, and the seats in
+//! A bucket's `inner` lock protects its queues of entries, one for each word, and the waiters in
 //! them. The order is
 //!
-//! 1. a bucket's `chain`;
+//! 1. a bucket's `inner`;
 //! 2. of a requeue or `FUTEX_WAKE_OP`, the other bucket's, the one at the lower address first;
 //! 3. the lock of a watch's state, or of a set's queue and the states of its members.
 //!
@@ -30,13 +30,13 @@
 //!   enqueue()                             *word = new;          (in user space)
 //!     waiters += 1;         (A)           wake()
 //!     smp_mb;               (implied)       smp_mb;
-//!     lock(chain);                          if waiters == 0     (C)
+//!     lock(inner);                          if waiters == 0     (C)
 //!     if *word != expected  (B)                 return 0;
-//!         unlock; waiters -= 1;             lock(chain);
+//!         unlock; waiters -= 1;             lock(inner);
 //!         return EAGAIN;                    take the entries off
-//!     queue the entry;                      unlock(chain);
-//!     unlock(chain);                        notify them
-//!   sleep until the seat is gone
+//!     queue the entry;                      unlock(inner);
+//!     unlock(inner);                        notify them
+//!   sleep until the waiter is gone
 //! ```
 //!
 //! With a full barrier on both sides, B sees the new word or C sees the count. In the first case
@@ -45,7 +45,7 @@
 //! which then sees it. This is the pattern of store buffering, and the argument of
 //! `kernel/futex/waitwake.c`.
 //!
-//! The count comes down after the entry is off its ring, by who took it off.
+//! The count comes down after the entry is off its queue, by who took it off.
 //!
 //! Shared words are counted once more, by their offset in the page, which is the same in every
 //! mapping: a waker who finds that nobody waits at such an offset need not look up the page.
@@ -54,24 +54,24 @@
 //!
 //! Each bucket numbers its entries as they come. A waker notes the number that is next when it
 //! first holds the lock, and leaves entries from there on alone. A watch that stays armed gets a new
-//! number, and with it the last place, if there are others on its ring. The lock is dropped whenever
+//! number, and with it the last place, if there are others on its queue. The lock is dropped whenever
 //! there are [`CAPACITY`] to be notified, or a few times as many were woken who need not be.
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
     Key,
-    KeyId,
+    KeyRef,
     Kind, //
 };
 use super::member::Member;
 use super::wait::Refusal;
 use super::wake::{
-    Batch,
-    Woken,
+    Notice,
+    WakeQ,
     ANY,
     CAPACITY, //
 };
@@ -81,9 +81,9 @@ use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
 };
-use crate::sys::rings::{
+use crate::sys::queues::{
     Cursor,
-    Rings, //
+    Queues, //
 };
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
@@ -97,10 +97,10 @@ use kernel::sync::{
 
 /// What a bucket's lock protects.
 #[pin_data]
-pub(crate) struct Chain {
+pub(crate) struct BucketInner {
     /// Who waits, by word.
     #[pin]
-    pub(super) rings: Rings<Seat>,
+    pub(super) queues: Queues<Waiter>,
     /// The number for the next entry.
     pub(super) ticket: Ticket,
 }
@@ -131,10 +131,10 @@ pub(super) fn is_late(ticket: u64, limit: u64) -> bool {
     ticket.wrapping_sub(limit) as i64 >= 0
 }
 
-impl Chain {
+impl BucketInner {
     /// How many wait on `id`, if they are not more than `most`.
-    pub(super) fn count_up_to(self: Pin<&mut Self>, id: &KeyId, most: u32) -> u32 {
-        let mut at = self.project().rings.find(id);
+    pub(super) fn count_up_to(self: Pin<&mut Self>, id: &Key, most: u32) -> u32 {
+        let mut at = self.project().queues.find(id);
         let mut count = 0;
 
         while count < most {
@@ -148,54 +148,54 @@ impl Chain {
     }
 
     /// The key of `id`, as the first who waits on it holds it. It is not to be dropped under a lock.
-    pub(super) fn first_key(self: Pin<&mut Self>, id: &KeyId) -> Option<Key> {
-        let first = self.project().rings.find(id)?;
+    pub(super) fn first_key(self: Pin<&mut Self>, id: &Key) -> Option<KeyRef> {
+        let first = self.project().queues.find(id)?;
 
         Some(first.item().key.clone())
     }
 
     /// Wakes up to `want` entries that wait on `id` for a bit of `mask` and are older than `limit`,
-    /// as many as `batch` has room for. Returns whether there may be more.
+    /// as many as `wake_q` has room for. Returns whether there may be more.
     #[inline]
     pub(super) fn take(
         self: Pin<&mut Self>,
-        id: &KeyId,
+        id: &Key,
         want: u32,
         limit: u64,
         mask: u32,
-        batch: &mut Batch<'_>,
+        wake_q: &mut WakeQ<'_>,
     ) -> bool {
         let this = self.project();
-        let mut at = this.rings.find(id);
+        let mut at = this.queues.find(id);
         let mut left = want;
 
         while let Some(cursor) = at {
-            let seat = cursor.item();
+            let waiter = cursor.item();
 
-            if left == 0 || is_late(seat.ticket, limit) {
+            if left == 0 || is_late(waiter.ticket, limit) {
                 return false;
             }
             // Those that the mask does not match are passed over, as futex(2) does.
-            if !seat.matches(mask) {
+            if !waiter.matches(mask) {
                 at = cursor.next();
                 continue;
             }
-            if !batch.has_room() {
+            if !wake_q.has_room() {
                 return true;
             }
-            if let Target::Member(member) = &seat.target {
-                batch.push_set(&member.set);
+            if let Wakee::Member(member) = &waiter.wakee {
+                wake_q.push_set(&member.set);
                 // There was room, so it is there.
-                let Some(set) = batch.last_set() else {
+                let Some(set) = wake_q.last_set() else {
                     return false;
                 };
-                let most = left.min(batch.room());
+                let most = left.min(wake_q.room());
                 let run = Member::hit_run(set, cursor, most, limit, mask, this.ticket);
-                batch.count(run.woken, run.left);
+                wake_q.count(run.woken, run.left);
                 left = left.wrapping_sub(run.woken);
                 at = run.next;
             } else {
-                at = hit(cursor, mask, this.ticket, batch);
+                at = hit(cursor, mask, this.ticket, wake_q);
                 left = left.wrapping_sub(1);
             }
         }
@@ -206,35 +206,35 @@ impl Chain {
 /// Wakes the entry at the cursor, which is no member of a set, and goes on.
 #[inline]
 fn hit<'a>(
-    cursor: Cursor<'a, Seat>,
+    cursor: Cursor<'a, Waiter>,
     mask: u32,
     ticket: &mut Ticket,
-    batch: &mut Batch<'_>,
-) -> Option<Cursor<'a, Seat>> {
-    match &cursor.item().target {
-        // Those that stay go to the end. Those that are woken once are parked: from then on their
-        // owner may drop the seat, and it is the batch that keeps whose lock is held.
-        Target::Watch(watch) if watch.is_persistent() => {
+    wake_q: &mut WakeQ<'_>,
+) -> Option<Cursor<'a, Waiter>> {
+    match &cursor.item().wakee {
+        // Those that stay go to the end. Those that are woken once are disarmed: from then on their
+        // owner may drop the waiter, and it is the wake_q that keeps whose lock is held.
+        Wakee::Watch(watch) if watch.is_persistent() => {
             if Watch::count(watch, mask) {
-                batch.push(Woken::Watch(watch.clone()));
+                wake_q.push(Notice::Watch(watch.clone()));
             }
-            batch.count(1, 0);
+            wake_q.count(1, 0);
             rotate(cursor, ticket)
         }
-        Target::Watch(watch) => {
+        Wakee::Watch(watch) => {
             let watch = watch.clone();
-            let next = watch.park(cursor, mask);
-            batch.push(Woken::Watch(watch));
-            batch.count(1, 1);
+            let next = watch.disarm(cursor, mask);
+            wake_q.push(Notice::Watch(watch));
+            wake_q.count(1, 1);
             next
         }
         // They are woken in runs.
-        Target::Member(_) => cursor.next(),
-        // Whoever sees that the seat is gone may use the entry again, or end it.
-        Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
-            let (seat, next) = cursor.remove();
-            batch.push(Woken::Seat(seat));
-            batch.count(1, 1);
+        Wakee::Member(_) => cursor.next(),
+        // Whoever sees that the waiter is gone may use the entry again, or end it.
+        Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) => {
+            let (waiter, next) = cursor.remove();
+            wake_q.push(Notice::Waiter(waiter));
+            wake_q.count(1, 1);
             next
         }
     }
@@ -243,10 +243,10 @@ fn hit<'a>(
 /// Sends an entry that was woken to the end of the queue, and goes on.
 #[inline]
 pub(super) fn rotate<'a>(
-    cursor: Cursor<'a, Seat>,
+    cursor: Cursor<'a, Waiter>,
     ticket: &mut Ticket,
-) -> Option<Cursor<'a, Seat>> {
-    cursor.rotate(|seat| seat.ticket = ticket.take())
+) -> Option<Cursor<'a, Waiter>> {
+    cursor.rotate(|waiter| waiter.ticket = ticket.take())
 }
 
 /// A bucket: one cache line.
@@ -256,16 +256,16 @@ pub(super) struct Bucket {
     /// How many wait in this bucket, or are about to.
     waiters: Counter,
     #[pin]
-    pub(super) chain: SpinLock<Chain>,
+    pub(super) inner: SpinLock<BucketInner>,
 }
 
 impl Bucket {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             waiters: Counter::new(),
-            chain <- new_spinlock!(
-                pin_init!(Chain {
-                    rings <- Rings::new(),
+            inner <- new_spinlock!(
+                pin_init!(BucketInner {
+                    queues <- Queues::new(),
                     ticket: Ticket(0),
                 }),
                 "afutex_bucket"
@@ -329,7 +329,7 @@ impl Table {
 
     /// The bucket that `id` belongs in.
     #[inline]
-    pub(super) fn bucket_of(&self, id: &KeyId) -> &Bucket {
+    pub(super) fn bucket_of(&self, id: &Key) -> &Bucket {
         &self.buckets[id.bucket(&self.seed, self.shift)]
     }
 
@@ -352,7 +352,7 @@ impl Table {
 
     /// Counts `count` who are about to wait on `id`: before who wakes can look for them, and before
     /// they can be taken off again.
-    pub(super) fn arrive(&self, id: &KeyId, bucket: &Bucket, count: i32) {
+    pub(super) fn waiters_inc(&self, id: &Key, bucket: &Bucket, count: i32) {
         if id.kind() != Kind::Private {
             self.shared_at(id.page_offset()).add(count);
         }
@@ -361,7 +361,7 @@ impl Table {
 
     /// Counts `count` who no longer wait on `id`, after they were taken off.
     #[inline]
-    pub(super) fn leave(&self, id: &KeyId, bucket: &Bucket, count: i32) {
+    pub(super) fn waiters_dec(&self, id: &Key, bucket: &Bucket, count: i32) {
         if count == 0 {
             return;
         }
@@ -371,38 +371,38 @@ impl Table {
         bucket.waiters.sub(count);
     }
 
-    /// Queues `seat` in `entry`, behind all others that wait on the word, if `admit` does not refuse.
+    /// Queues `waiter` in `entry`, behind all others that wait on the word, if `validate` does not refuse.
     ///
-    /// `admit` runs under the bucket's lock, after the point from which no wake is missed.
+    /// `validate` runs under the bucket's lock, after the point from which no wake is missed.
     ///
     /// # Errors
     ///
-    /// What `admit` says, or [`Refusal::Busy`] if the entry has a seat. It is given back.
+    /// What `validate` says, or [`Refusal::Busy`] if the entry has a waiter. It is given back.
     pub(crate) fn enqueue(
         &self,
         entry: &Entry,
-        mut seat: Seat,
-        admit: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<(), (Refusal, Seat)> {
-        let id = *seat.key.id();
+        mut waiter: Waiter,
+        validate: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), (Refusal, Waiter)> {
+        let id = *waiter.key.id();
         let bucket = self.bucket_of(&id);
         let mut spare = None;
 
-        self.arrive(&id, bucket, 1);
-        let mut guard = bucket.chain.lock();
-        let refused = match admit() {
-            Err(refusal) => Some((refusal, seat)),
+        self.waiters_inc(&id, bucket, 1);
+        let mut guard = bucket.inner.lock();
+        let refused = match validate() {
+            Err(refusal) => Some((refusal, waiter)),
             Ok(()) => {
-                let chain = guard.as_mut().project();
+                let inner = guard.as_mut().project();
 
-                seat.ticket = chain.ticket.take();
-                chain
-                    .rings
-                    .push(entry, seat, |first, seat| {
-                        spare = seat.key.share(&first.key)
+                waiter.ticket = inner.ticket.take();
+                inner
+                    .queues
+                    .push(entry, waiter, |first, waiter| {
+                        spare = waiter.key.share(&first.key)
                     })
                     .err()
-                    .map(|seat| (Refusal::Busy, seat))
+                    .map(|waiter| (Refusal::Busy, waiter))
             }
         };
         drop(guard);
@@ -410,77 +410,77 @@ impl Table {
         match refused {
             None => Ok(()),
             Some(refused) => {
-                self.leave(&id, bucket, 1);
+                self.waiters_dec(&id, bucket, 1);
                 Err(refused)
             }
         }
     }
 
-    /// Queues the seat that is parked with what `home` protects in `entry`, behind all others that
-    /// wait on `id`, if it is of that word and `admit` does not refuse. Tells whether it did.
+    /// Queues the waiter that is disarmed with what `home` protects in `entry`, behind all others that
+    /// wait on `id`, if it is of that word and `validate` does not refuse. Tells whether it did.
     ///
-    /// `admit`, and `accept` if it is queued, run under both locks, after the point from which no
+    /// `validate`, and `accept` if it is queued, run under both locks, after the point from which no
     /// wake is missed.
     #[inline]
-    pub(crate) fn enqueue_parked<H>(
+    pub(crate) fn queue_disarmed<H>(
         &self,
         entry: &Entry,
-        id: &KeyId,
+        id: &Key,
         home: &SpinLock<H>,
-        admit: impl FnOnce() -> Result<(), Refusal>,
+        validate: impl FnOnce() -> Result<(), Refusal>,
         accept: impl FnOnce(),
     ) -> bool {
         let bucket = self.bucket_of(id);
 
-        self.arrive(id, bucket, 1);
-        let mut guard = bucket.chain.lock();
-        let chain = guard.as_mut().project();
-        let mut parked = home.lock();
+        self.waiters_inc(id, bucket, 1);
+        let mut guard = bucket.inner.lock();
+        let inner = guard.as_mut().project();
+        let mut disarmed = home.lock();
         let mut spare = None;
-        let queued = admit().is_ok()
-            && chain
-                .rings
-                .push_parked(entry, parked.as_mut(), id, |first, seat| {
-                    seat.ticket = chain.ticket.take();
-                    spare = first.and_then(|first| seat.key.share(&first.key));
+        let queued = validate().is_ok()
+            && inner
+                .queues
+                .push_disarmed(entry, disarmed.as_mut(), id, |first, waiter| {
+                    waiter.ticket = inner.ticket.take();
+                    spare = first.and_then(|first| waiter.key.share(&first.key));
                     accept();
                 });
-        drop(parked);
+        drop(disarmed);
         drop(guard);
         drop(spare);
         if !queued {
-            self.leave(id, bucket, 1);
+            self.waiters_dec(id, bucket, 1);
         }
         queued
     }
 
     /// The key of `id`, if anybody waits on it.
-    pub(super) fn key_of(&self, id: &KeyId) -> Option<Key> {
+    pub(super) fn key_of(&self, id: &Key) -> Option<KeyRef> {
         let bucket = self.bucket_of(id);
 
         if bucket.waiters.is_zero() {
             return None;
         }
-        bucket.chain.lock().as_mut().first_key(id)
+        bucket.inner.lock().as_mut().first_key(id)
     }
 
     /// Takes `entry` off the table. `None` if it has been woken, or was never queued.
-    pub(crate) fn dequeue(&self, entry: &Entry) -> Option<Seat> {
+    pub(crate) fn dequeue(&self, entry: &Entry) -> Option<Waiter> {
         // A requeue may move it from bucket to bucket meanwhile.
-        while let Some(addr) = entry.rings_addr() {
+        while let Some(addr) = entry.queues_addr() {
             let base = self.buckets.as_ptr().addr();
             let bucket = self
                 .buckets
                 .get(addr.wrapping_sub(base) / size_of::<Bucket>())?;
-            let mut guard = bucket.chain.lock();
-            let seat = guard.as_mut().project().rings.remove(entry);
+            let mut guard = bucket.inner.lock();
+            let waiter = guard.as_mut().project().queues.remove(entry);
             drop(guard);
 
-            if let Some(seat) = &seat {
-                self.leave(seat.key.id(), bucket, 1);
+            if let Some(waiter) = &waiter {
+                self.waiters_dec(waiter.key.id(), bucket, 1);
             }
-            if seat.is_some() {
-                return seat;
+            if waiter.is_some() {
+                return waiter;
             }
         }
         None
@@ -491,7 +491,7 @@ impl Table {
     ///
     /// Those who come after it began are left alone. Returns how many were woken.
     #[inline]
-    pub(crate) fn wake(&self, id: &KeyId, count: u32, mask: u32) -> u32 {
+    pub(crate) fn wake(&self, id: &Key, count: u32, mask: u32) -> u32 {
         let bucket = self.bucket_of(id);
 
         if bucket.waiters.is_zero() {
@@ -502,7 +502,7 @@ impl Table {
 
     /// As `wake`, where a full barrier was passed before.
     #[inline]
-    pub(super) fn wake_after_fence(&self, id: &KeyId, count: u32, mask: u32) -> u32 {
+    pub(super) fn wake_after_fence(&self, id: &Key, count: u32, mask: u32) -> u32 {
         let bucket = self.bucket_of(id);
 
         if bucket.waiters.is_zero_after_fence() {
@@ -513,7 +513,7 @@ impl Table {
 
     /// Wakes the first of those who wait on `id`, where a full barrier was passed before.
     #[inline(always)]
-    pub(super) fn wake_one_after_fence(&self, id: &KeyId) -> u32 {
+    pub(super) fn wake_one_after_fence(&self, id: &Key) -> u32 {
         let bucket = self.bucket_of(id);
 
         if bucket.waiters.is_zero_after_fence() {
@@ -523,13 +523,13 @@ impl Table {
     }
 
     /// As `wake`, for those who were queued before the moment that [`Self::atomically`] gave.
-    pub(crate) fn wake_before(&self, id: &KeyId, limit: u64, count: u32, mask: u32) -> u32 {
+    pub(crate) fn wake_before(&self, id: &Key, limit: u64, count: u32, mask: u32) -> u32 {
         self.wake_many(self.bucket_of(id), id, Some(limit), count, mask)
     }
 
     /// Wakes in a bucket where somebody waits.
     #[inline(never)]
-    fn wake_found(&self, bucket: &Bucket, id: &KeyId, count: u32, mask: u32) -> u32 {
+    fn wake_found(&self, bucket: &Bucket, id: &Key, count: u32, mask: u32) -> u32 {
         match count {
             // Most wakes are of one.
             1 => self.wake_first(bucket, id, mask),
@@ -539,28 +539,28 @@ impl Table {
 
     /// Wakes the first.
     ///
-    /// What [`Chain::take`] does to a watch that stays armed is written out here: a descriptor that
+    /// What [`BucketInner::take`] does to a watch that stays armed is written out here: a descriptor that
     /// is woken and read again and again is the case that counts.
     #[inline(always)]
-    fn wake_first(&self, bucket: &Bucket, id: &KeyId, mask: u32) -> u32 {
-        let mut guard = bucket.chain.lock();
-        let chain = guard.as_mut().project();
-        let Some(cursor) = chain.rings.find(id) else {
+    fn wake_first(&self, bucket: &Bucket, id: &Key, mask: u32) -> u32 {
+        let mut guard = bucket.inner.lock();
+        let inner = guard.as_mut().project();
+        let Some(cursor) = inner.queues.find(id) else {
             return 0;
         };
 
-        match &cursor.item().target {
-            Target::Watch(watch) if watch.is_persistent() && cursor.item().matches(mask) => {
+        match &cursor.item().wakee {
+            Wakee::Watch(watch) if watch.is_persistent() && cursor.item().matches(mask) => {
                 if !Watch::count(watch, mask) {
                     // For one that is alone, its number would say only whether a waker of many was
                     // here before it.
                     if !cursor.is_alone() {
-                        rotate(cursor, chain.ticket);
+                        rotate(cursor, inner.ticket);
                     }
                     return 1;
                 }
                 let watch = watch.clone();
-                rotate(cursor, chain.ticket);
+                rotate(cursor, inner.ticket);
                 drop(guard);
                 watch.notify_listeners();
                 1
@@ -573,47 +573,47 @@ impl Table {
     #[inline(never)]
     fn wake_first_of(
         &self,
-        mut guard: SpinLockGuard<'_, Chain>,
+        mut guard: SpinLockGuard<'_, BucketInner>,
         bucket: &Bucket,
-        id: KeyId,
+        id: Key,
         mask: u32,
     ) -> u32 {
-        let chain = guard.as_mut().project();
-        let mut at = chain.rings.find(&id);
+        let inner = guard.as_mut().project();
+        let mut at = inner.queues.find(&id);
 
         while let Some(cursor) = at {
             if !cursor.item().matches(mask) {
                 at = cursor.next();
                 continue;
             }
-            match &cursor.item().target {
-                Target::Watch(watch) if watch.is_persistent() => {
+            match &cursor.item().wakee {
+                Wakee::Watch(watch) if watch.is_persistent() => {
                     let listener = Watch::count(watch, mask).then(|| watch.clone());
-                    rotate(cursor, chain.ticket);
+                    rotate(cursor, inner.ticket);
                     drop(guard);
                     if let Some(watch) = listener {
                         watch.notify_listeners();
                     }
                 }
-                Target::Watch(watch) => {
+                Wakee::Watch(watch) => {
                     let watch = watch.clone();
-                    watch.park(cursor, mask);
+                    watch.disarm(cursor, mask);
                     drop(guard);
-                    self.leave(&id, bucket, 1);
+                    self.waiters_dec(&id, bucket, 1);
                     watch.notify_readable();
                 }
-                Target::Member(member) => {
+                Wakee::Member(member) => {
                     let set = member.set.clone();
-                    let left = Member::hit(&set, cursor, mask, chain.ticket);
+                    let left = Member::hit(&set, cursor, mask, inner.ticket);
                     drop(guard);
-                    self.leave(&id, bucket, left.into());
+                    self.waiters_dec(&id, bucket, left.into());
                     set.notify_readable();
                 }
-                Target::Task(_) | Target::Fd(_) | Target::Sleeper(_) => {
-                    let (seat, _) = cursor.remove();
+                Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) => {
+                    let (waiter, _) = cursor.remove();
                     drop(guard);
-                    self.leave(&id, bucket, 1);
-                    seat.target.notify();
+                    self.waiters_dec(&id, bucket, 1);
+                    waiter.wakee.notify();
                 }
             }
             return 1;
@@ -625,25 +625,25 @@ impl Table {
     fn wake_many(
         &self,
         bucket: &Bucket,
-        id: &KeyId,
+        id: &Key,
         mut limit: Option<u64>,
         count: u32,
         mask: u32,
     ) -> u32 {
         let mut total = 0u32;
         let mut few = [const { None }; CAPACITY];
-        let mut batch = Batch::new(&mut few);
+        let mut wake_q = WakeQ::new(&mut few);
 
         loop {
-            let mut guard = bucket.chain.lock();
-            let chain = guard.as_mut();
-            let limit = *limit.get_or_insert(chain.ticket.next());
-            let more = chain.take(id, count.wrapping_sub(total), limit, mask, &mut batch);
+            let mut guard = bucket.inner.lock();
+            let inner = guard.as_mut();
+            let limit = *limit.get_or_insert(inner.ticket.next());
+            let more = inner.take(id, count.wrapping_sub(total), limit, mask, &mut wake_q);
             drop(guard);
 
-            self.leave(id, bucket, batch.left());
-            total = total.wrapping_add(batch.woken());
-            batch.notify();
+            self.waiters_dec(id, bucket, wake_q.left());
+            total = total.wrapping_add(wake_q.woken());
+            wake_q.notify();
             // There may be very many, and those that the mask does not match are passed over again.
             if !more || task::fatal_signal_pending() {
                 return total;
@@ -655,42 +655,42 @@ impl Table {
     /// the one and in the other.
     pub(crate) fn atomically<R>(
         &self,
-        id: &KeyId,
-        id2: &KeyId,
+        id: &Key,
+        id2: &Key,
         f: impl FnOnce() -> R,
     ) -> (R, (u64, u64)) {
-        let pair = lock_pair(&self.bucket_of(id).chain, &self.bucket_of(id2).chain);
+        let pair = lock_pair(&self.bucket_of(id).inner, &self.bucket_of(id2).inner);
         let ret = f();
 
         match pair {
-            Pair::Same(chain) => (ret, (chain.ticket.next(), chain.ticket.next())),
+            Pair::Same(inner) => (ret, (inner.ticket.next(), inner.ticket.next())),
             Pair::Two(first, second) => (ret, (first.ticket.next(), second.ticket.next())),
         }
     }
 
     /// Counts words and entries, for the statistics.
-    pub(crate) fn census(&self) -> Census {
-        let mut census = Census::default();
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
 
         for bucket in self.buckets.iter() {
             if bucket.waiters.is_zero() {
                 continue;
             }
-            let mut guard = bucket.chain.lock();
-            let (keys, entries) = guard.as_mut().project().rings.census();
+            let mut guard = bucket.inner.lock();
+            let (keys, entries) = guard.as_mut().project().queues.totals();
             drop(guard);
-            census.keys += keys;
-            census.entries += entries;
-            census.waiters += i64::from(bucket.waiters.get());
+            totals.keys += keys;
+            totals.entries += entries;
+            totals.waiters += i64::from(bucket.waiters.get());
         }
-        census.shared = self.shared.iter().map(|count| i64::from(count.get())).sum();
-        census
+        totals.shared = self.shared.iter().map(|count| i64::from(count.get())).sum();
+        totals
     }
 }
 
 /// How full a table is.
 #[derive(Default)]
-pub(crate) struct Census {
+pub(crate) struct Totals {
     /// Words that are waited on.
     pub(crate) keys: usize,
     /// Entries that are queued.
@@ -713,10 +713,10 @@ mod tests {
         KBox::pin_init(Entry::new(), GFP_KERNEL)
     }
 
-    fn seat(offset: usize) -> Seat {
+    fn waiter(offset: usize) -> Waiter {
         let task: &Task = current!();
 
-        Seat::new(Key::of_nothing(offset), Target::Task(task.into()), ANY)
+        Waiter::new(KeyRef::of_nothing(offset), Wakee::Task(task.into()), ANY)
     }
 
     /// Queues one more that waits on the word at `offset`.
@@ -724,14 +724,14 @@ mod tests {
         let entry = new_entry()?;
 
         table
-            .enqueue(&entry, seat(offset), || Ok(()))
+            .enqueue(&entry, waiter(offset), || Ok(()))
             .map_err(|_| EBUSY)?;
         Ok(entry)
     }
 
     fn is_empty(table: &Table) -> bool {
-        let census = table.census();
-        census.keys == 0 && census.entries == 0 && census.waiters == 0 && census.shared == 0
+        let totals = table.totals();
+        totals.keys == 0 && totals.entries == 0 && totals.waiters == 0 && totals.shared == 0
     }
 
     #[test]
@@ -747,7 +747,7 @@ mod tests {
     fn nobody_waits() -> Result {
         let table = Table::new(256)?;
 
-        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 0);
+        assert_eq!(table.wake(&Key::of_nothing(0), u32::MAX, ANY), 0);
         assert!(table.dequeue(&*new_entry()?).is_none());
         assert!(is_empty(&table));
         Ok(())
@@ -758,15 +758,15 @@ mod tests {
         let table = Table::new(256)?;
         let entry = new_entry()?;
 
-        let ret = table.enqueue(&entry, seat(0), || Err(Refusal::Differs));
-        assert!(matches!(ret, Err((Refusal::Differs, _))));
+        let ret = table.enqueue(&entry, waiter(0), || Err(Refusal::Mismatch));
+        assert!(matches!(ret, Err((Refusal::Mismatch, _))));
         assert!(!entry.is_queued());
         assert!(is_empty(&table));
 
         let entry = queue(&table, 0)?;
-        let ret = table.enqueue(&entry, seat(4), || Ok(()));
+        let ret = table.enqueue(&entry, waiter(4), || Ok(()));
         assert!(matches!(ret, Err((Refusal::Busy, _))));
-        assert_eq!(table.census().entries, 1);
+        assert_eq!(table.totals().entries, 1);
         assert!(table.dequeue(&entry).is_some());
         assert!(is_empty(&table));
         Ok(())
@@ -780,16 +780,16 @@ mod tests {
         for _ in 0..40 {
             entries.push(queue(&table, 0)?, GFP_KERNEL)?;
         }
-        assert_eq!(table.census().keys, 1);
-        assert_eq!(table.census().entries, 40);
+        assert_eq!(table.totals().keys, 1);
+        assert_eq!(table.totals().entries, 40);
 
-        // More than a batch holds.
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 23, ANY), 23);
+        // More than a wake_q holds.
+        assert_eq!(table.wake(&Key::of_nothing(0), 23, ANY), 23);
         for (i, entry) in entries.iter().enumerate() {
             assert_eq!(entry.is_queued(), i >= 23);
         }
-        assert_eq!(table.wake(&KeyId::of_nothing(4), u32::MAX, ANY), 0);
-        assert_eq!(table.wake(&KeyId::of_nothing(0), u32::MAX, ANY), 17);
+        assert_eq!(table.wake(&Key::of_nothing(4), u32::MAX, ANY), 0);
+        assert_eq!(table.wake(&Key::of_nothing(0), u32::MAX, ANY), 17);
         assert!(is_empty(&table));
         Ok(())
     }
@@ -799,7 +799,7 @@ mod tests {
         let table = Table::new(256)?;
         let entry = queue(&table, 0)?;
 
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 0, ANY), 0);
+        assert_eq!(table.wake(&Key::of_nothing(0), 0, ANY), 0);
         assert!(entry.is_queued());
         assert!(table.dequeue(&entry).is_some());
         Ok(())
@@ -814,7 +814,7 @@ mod tests {
 
         assert!(table.dequeue(&dequeued).is_some());
         assert!(table.dequeue(&dequeued).is_none());
-        assert_eq!(table.wake(&KeyId::of_nothing(0), 2, ANY), 1);
+        assert_eq!(table.wake(&Key::of_nothing(0), 2, ANY), 1);
         assert!(!woken.is_queued());
         assert!(table.dequeue(&woken).is_none());
         assert!(is_empty(&table));
@@ -831,10 +831,10 @@ mod tests {
         for n in 0..count {
             entries.push(queue(&table, n * 4)?, GFP_KERNEL)?;
         }
-        assert_eq!(table.census().keys, count);
+        assert_eq!(table.totals().keys, count);
         for (n, entry) in entries.iter().enumerate() {
             assert!(entry.is_queued());
-            assert_eq!(table.wake(&KeyId::of_nothing(n * 4), u32::MAX, ANY), 1);
+            assert_eq!(table.wake(&Key::of_nothing(n * 4), u32::MAX, ANY), 1);
             assert!(!entry.is_queued());
         }
         assert!(is_empty(&table));

@@ -4,14 +4,14 @@
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
-    Key,
+    KeyRef,
     Scope, //
 };
-use super::Futexes;
+use super::Domain;
 use crate::sys::task::{
     self,
     Deadline,
@@ -26,9 +26,9 @@ use pin_init::stack_pin_init;
 /// Why an entry was not queued.
 pub(crate) enum Refusal {
     /// The word holds another value.
-    Differs,
+    Mismatch,
     /// The word cannot be read without a page fault.
-    Absent,
+    Fault,
     /// The entry is queued already.
     Busy,
 }
@@ -37,12 +37,12 @@ pub(crate) enum Refusal {
 pub(crate) fn compare(word: UserWord, expected: u64) -> Result<(), Refusal> {
     match word.read_nofault() {
         Some(value) if value == expected => Ok(()),
-        Some(_) => Err(Refusal::Differs),
-        None => Err(Refusal::Absent),
+        Some(_) => Err(Refusal::Mismatch),
+        None => Err(Refusal::Fault),
     }
 }
 
-/// Faults in a word that was [`Refusal::Absent`].
+/// Faults in a word that was [`Refusal::Fault`].
 ///
 /// # Errors
 ///
@@ -54,30 +54,30 @@ pub(crate) fn fault_in(word: UserWord) -> Result {
     word.read().map(|_| ())
 }
 
-/// Until when to wait, and what a signal does.
+/// Until when to wait, and what an interruption by a signal returns.
 #[derive(Clone, Copy)]
-pub(crate) enum Until {
-    /// For ever: a signal restarts the call, if its handler says so.
-    Woken,
-    /// A moment that was given as a distance: a signal ends the call, as it would begin anew.
-    After(Deadline),
-    /// A moment that was given as such: the call is made again if no handler ran.
-    At(Deadline),
+pub(crate) enum Timeout {
+    /// No timeout: `ERESTARTSYS`.
+    None,
+    /// Relative, hence `EINTR`: a restart would wait the full time again.
+    Relative(Deadline),
+    /// Absolute: `ERESTARTNOHAND`.
+    Absolute(Deadline),
 }
 
-impl Until {
+impl Timeout {
     fn deadline(self) -> Option<Deadline> {
         match self {
-            Until::Woken => None,
-            Until::After(deadline) | Until::At(deadline) => Some(deadline),
+            Timeout::None => None,
+            Timeout::Relative(deadline) | Timeout::Absolute(deadline) => Some(deadline),
         }
     }
 
     fn interrupted(self) -> Error {
         match self {
-            Until::Woken => ERESTARTSYS,
-            Until::After(_) => EINTR,
-            Until::At(_) => ERESTARTNOHAND,
+            Timeout::None => ERESTARTSYS,
+            Timeout::Relative(_) => EINTR,
+            Timeout::Absolute(_) => ERESTARTNOHAND,
         }
     }
 }
@@ -89,16 +89,16 @@ impl Until {
 /// - `EINVAL`: `mask` is 0.
 /// - `EAGAIN`: the word holds another value.
 /// - `ETIMEDOUT`: the deadline has passed.
-/// - `ERESTARTSYS`, `EINTR`, `ERESTARTNOHAND`: a signal came; see [`Until`].
+/// - `ERESTARTSYS`, `EINTR`, `ERESTARTNOHAND`: a signal came; see [`Timeout`].
 /// - `EFAULT`: the word cannot be read.
-/// - Those of [`Key::for_waiter`].
+/// - Those of [`KeyRef::for_waiter`].
 pub(crate) fn wait(
-    futexes: &Futexes,
+    domain: &Domain,
     word: UserWord,
     scope: Scope,
     expected: u64,
     mask: u32,
-    until: Until,
+    timeout: Timeout,
 ) -> Result {
     if mask == 0 {
         return Err(EINVAL);
@@ -109,32 +109,32 @@ pub(crate) fn wait(
         return Err(EAGAIN);
     }
 
-    let table = &futexes.table;
+    let table = &domain.table;
     let sleeper: &Task = current!();
-    let mut seat = Seat::new(
-        Key::for_waiter(table, word, scope)?,
-        Target::Task(sleeper.into()),
+    let mut waiter = Waiter::new(
+        KeyRef::for_waiter(table, word, scope)?,
+        Wakee::Task(sleeper.into()),
         mask,
     );
     stack_pin_init!(let entry = Entry::new());
-    while let Err((refusal, refused)) = table.enqueue(&entry, seat, || compare(word, expected)) {
+    while let Err((refusal, refused)) = table.enqueue(&entry, waiter, || compare(word, expected)) {
         match refusal {
-            Refusal::Absent => fault_in(word)?,
+            Refusal::Fault => fault_in(word)?,
             _ => return Err(EAGAIN),
         }
         // What is mapped there may be another page now.
-        seat = refused;
-        seat.key = Key::for_waiter(table, word, scope)?;
+        waiter = refused;
+        waiter.key = KeyRef::for_waiter(table, word, scope)?;
     }
 
     // Nothing returns from here on until the entry is off the table.
-    let slept = task::sleep_until(until.deadline(), || !entry.is_queued());
+    let slept = task::sleep_until(timeout.deadline(), || !entry.is_queued());
     if table.dequeue(&entry).is_none() {
-        // Woken, whatever else happened.
+        // Notice, whatever else happened.
         return Ok(());
     }
     match slept {
         Sleep::TimedOut => Err(ETIMEDOUT),
-        _ => Err(until.interrupted()),
+        _ => Err(timeout.interrupted()),
     }
 }

@@ -4,11 +4,11 @@
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
-    Key,
+    KeyRef,
     Scope, //
 };
 use super::wait::{
@@ -17,7 +17,7 @@ use super::wait::{
     Refusal, //
 };
 use super::wake::ANY;
-use super::Futexes;
+use super::Domain;
 use crate::sys::task::{
     self,
     Deadline,
@@ -51,7 +51,7 @@ impl Sleeper {
 
 /// One of the words.
 #[derive(Clone, Copy)]
-pub(crate) struct Waiter {
+pub(crate) struct WaitSpec {
     /// The word.
     pub(crate) word: UserWord,
     /// How it is known.
@@ -62,15 +62,15 @@ pub(crate) struct Waiter {
 
 /// A place to wait for one of them.
 #[pin_data]
-struct Place {
+struct Vector {
     #[pin]
     entry: Entry,
 }
 
-/// The places for the words; taken off the table on drop.
+/// The vectors for the words; taken off the table on drop.
 struct Queued<'a> {
-    futexes: &'a Futexes,
-    places: Pin<KVBox<[Place]>>,
+    domain: &'a Domain,
+    vectors: Pin<KVBox<[Vector]>>,
 }
 
 impl Queued<'_> {
@@ -79,8 +79,8 @@ impl Queued<'_> {
     fn dequeue(&self, count: usize) -> Option<usize> {
         let mut woken = None;
 
-        for (number, place) in self.places.iter().enumerate().take(count) {
-            if self.futexes.table.dequeue(&place.entry).is_none() {
+        for (number, vector) in self.vectors.iter().enumerate().take(count) {
+            if self.domain.table.dequeue(&vector.entry).is_none() {
                 woken = Some(number);
             }
         }
@@ -90,7 +90,7 @@ impl Queued<'_> {
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.dequeue(self.places.len());
+        self.dequeue(self.vectors.len());
     }
 }
 
@@ -103,10 +103,10 @@ impl Drop for Queued<'_> {
 /// - `ETIMEDOUT`: `deadline` has passed.
 /// - `ERESTARTSYS`: a signal came.
 /// - `ENOMEM`.
-/// - Those of [`Key::for_waiter`].
+/// - Those of [`KeyRef::for_waiter`].
 pub(crate) fn waitv(
-    futexes: &Futexes,
-    waiters: &[Waiter],
+    domain: &Domain,
+    waiters: &[WaitSpec],
     deadline: Option<Deadline>,
 ) -> Result<usize> {
     let current: &Task = current!();
@@ -118,16 +118,16 @@ pub(crate) fn waitv(
         GFP_KERNEL_ACCOUNT,
     )?;
     let queued = Queued {
-        futexes,
-        places: KVBox::pin_slice(
-            |_| try_pin_init!(Place { entry <- Entry::new() }? Error),
+        domain,
+        vectors: KVBox::pin_slice(
+            |_| try_pin_init!(Vector { entry <- Entry::new() }? Error),
             waiters.len(),
             GFP_KERNEL_ACCOUNT,
         )?,
     };
 
-    for (number, (waiter, place)) in waiters.iter().zip(queued.places.iter()).enumerate() {
-        if let Err(err) = queue(futexes, waiter, &sleeper, &place.entry) {
+    for (number, (waiter, vector)) in waiters.iter().zip(queued.vectors.iter()).enumerate() {
+        if let Err(err) = queue(domain, waiter, &sleeper, &vector.entry) {
             // A wake that came meanwhile must not be lost.
             return queued.dequeue(number).ok_or(err);
         }
@@ -145,24 +145,24 @@ pub(crate) fn waitv(
 ///
 /// # Errors
 ///
-/// `EAGAIN` if the word holds another value; those of reading it and of [`Key::for_waiter`].
-fn queue(futexes: &Futexes, waiter: &Waiter, sleeper: &Arc<Sleeper>, entry: &Entry) -> Result {
-    if waiter.word.read()? != waiter.expected {
+/// `EAGAIN` if the word holds another value; those of reading it and of [`KeyRef::for_waiter`].
+fn queue(domain: &Domain, spec: &WaitSpec, sleeper: &Arc<Sleeper>, entry: &Entry) -> Result {
+    if spec.word.read()? != spec.expected {
         return Err(EAGAIN);
     }
 
     loop {
-        let seat = Seat::new(
-            Key::for_waiter(&futexes.table, waiter.word, waiter.scope)?,
-            Target::Sleeper(sleeper.clone()),
+        let waiter = Waiter::new(
+            KeyRef::for_waiter(&domain.table, spec.word, spec.scope)?,
+            Wakee::Sleeper(sleeper.clone()),
             ANY,
         );
-        match futexes
+        match domain
             .table
-            .enqueue(entry, seat, || compare(waiter.word, waiter.expected))
+            .enqueue(entry, waiter, || compare(spec.word, spec.expected))
         {
             Ok(()) => return Ok(()),
-            Err((Refusal::Absent, _)) => fault_in(waiter.word)?,
+            Err((Refusal::Fault, _)) => fault_in(spec.word)?,
             Err(_) => return Err(EAGAIN),
         }
     }

@@ -2,16 +2,16 @@
 
 //! `FUTEX_WAKE`, `FUTEX_WAKE_BITSET` and `FUTEX_WAKE_OP`.
 
-use super::entry::Seat;
+use super::entry::Waiter;
 use super::key::{
     CurrentMm,
-    KeyId,
+    Key,
     Scope, //
 };
 use super::set::Set;
 use super::table::Table;
 use super::watch::Watch;
-use super::Futexes;
+use super::Domain;
 use crate::sys::bindings;
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::task;
@@ -34,22 +34,22 @@ const BURST: u32 = 64;
 /// Somebody who is to be told of a wake.
 ///
 /// Dropped after the lock, with all that is in it.
-pub(super) enum Woken {
-    /// Whoever had this seat.
-    Seat(Seat),
-    /// A watch, which keeps its seat.
+pub(super) enum Notice {
+    /// Whoever had this waiter.
+    Waiter(Waiter),
+    /// A watch, which keeps its waiter.
     Watch(Arc<Pollable<Watch>>),
     /// A set, whose members keep theirs.
     Set(Arc<Pollable<Set>>),
 }
 
-impl Woken {
+impl Notice {
     /// Tells him. No lock may be held.
     pub(super) fn notify(&self) {
         match self {
-            Woken::Seat(seat) => seat.target.notify(),
-            Woken::Watch(watch) => watch.notify_readable(),
-            Woken::Set(set) => set.notify_readable(),
+            Notice::Waiter(waiter) => waiter.wakee.notify(),
+            Notice::Watch(watch) => watch.notify_readable(),
+            Notice::Set(set) => set.notify_readable(),
         }
     }
 }
@@ -57,19 +57,19 @@ impl Woken {
 /// Those that a waker has woken and not told yet.
 ///
 /// Filled under a bucket's lock, told and dropped after it.
-pub(super) struct Batch<'a> {
+pub(super) struct WakeQ<'a> {
     /// On the caller's stack: too large to be moved about.
-    few: &'a mut [Option<Woken>; CAPACITY],
+    few: &'a mut [Option<Notice>; CAPACITY],
     len: usize,
     /// Room for more, if the caller made it before the lock was taken.
-    many: Option<KVVec<Woken>>,
+    many: Option<KVVec<Notice>>,
     woken: u32,
     left: i32,
 }
 
-impl<'a> Batch<'a> {
-    /// Makes an empty batch, of room that is empty too.
-    pub(super) fn new(few: &'a mut [Option<Woken>; CAPACITY]) -> Self {
+impl<'a> WakeQ<'a> {
+    /// Makes an empty wake_q, of room that is empty too.
+    pub(super) fn new(few: &'a mut [Option<Notice>; CAPACITY]) -> Self {
         Self {
             few,
             len: 0,
@@ -133,7 +133,7 @@ impl<'a> Batch<'a> {
 
     /// Adds somebody to be told. There must be room.
     #[inline]
-    pub(super) fn push(&mut self, woken: Woken) {
+    pub(super) fn push(&mut self, woken: Notice) {
         match (self.few.get_mut(self.len), &mut self.many) {
             (Some(slot), _) => {
                 *slot = Some(woken);
@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn last(&self) -> Option<&Woken> {
+    fn last(&self) -> Option<&Notice> {
         match &self.many {
             Some(many) if !many.is_empty() => many.last(),
             _ => self.few.get(self.len.wrapping_sub(1))?.as_ref(),
@@ -154,8 +154,8 @@ impl<'a> Batch<'a> {
     /// Adds a set, to be told once of all its members that are woken one after the other.
     #[inline]
     pub(super) fn push_set(&mut self, set: &Arc<Pollable<Set>>) {
-        if !matches!(self.last(), Some(Woken::Set(last)) if Arc::ptr_eq(last, set)) {
-            self.push(Woken::Set(set.clone()));
+        if !matches!(self.last(), Some(Notice::Set(last)) if Arc::ptr_eq(last, set)) {
+            self.push(Notice::Set(set.clone()));
         }
     }
 
@@ -163,7 +163,7 @@ impl<'a> Batch<'a> {
     #[inline]
     pub(super) fn last_set(&self) -> Option<&Pollable<Set>> {
         match self.last() {
-            Some(Woken::Set(set)) => Some(set),
+            Some(Notice::Set(set)) => Some(set),
             _ => None,
         }
     }
@@ -197,10 +197,10 @@ pub(crate) struct Waker<'a> {
 impl<'a> Waker<'a> {
     /// Makes the current task one. A full barrier.
     #[inline]
-    pub(crate) fn new(futexes: &'a Futexes) -> Self {
+    pub(crate) fn new(domain: &'a Domain) -> Self {
         Self {
             mm: CurrentMm::get_after_fence(),
-            table: &futexes.table,
+            table: &domain.table,
         }
     }
 
@@ -208,7 +208,7 @@ impl<'a> Waker<'a> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `mask` is 0; those of [`KeyId::with`], if anybody waits on a shared word at that
+    /// `EINVAL` if `mask` is 0; those of [`Key::with`], if anybody waits on a shared word at that
     /// offset of a page: else no page is looked up.
     #[inline(always)]
     pub(crate) fn wake(&self, word: UserWord, scope: Scope, count: u32, mask: u32) -> Result<u32> {
@@ -219,7 +219,7 @@ impl<'a> Waker<'a> {
             Scope::Private => {
                 Ok(self
                     .table
-                    .wake_after_fence(&KeyId::private(self.mm, word), count, mask))
+                    .wake_after_fence(&Key::private(self.mm, word), count, mask))
             }
             Scope::Shared if self.table.is_unshared(word) => Ok(0),
             Scope::Shared => self.wake_shared(word, count, mask),
@@ -229,7 +229,7 @@ impl<'a> Waker<'a> {
     /// As `wake`, by the page.
     #[inline(never)]
     fn wake_shared(&self, word: UserWord, count: u32, mask: u32) -> Result<u32> {
-        KeyId::with_shared(self.mm, word, |id| {
+        Key::with_shared(self.mm, word, |id| {
             self.table.wake_after_fence(id, count, mask)
         })
     }
@@ -240,10 +240,10 @@ impl<'a> Waker<'a> {
         match scope {
             Scope::Private => Ok(self
                 .table
-                .wake_one_after_fence(&KeyId::private(self.mm, word))),
+                .wake_one_after_fence(&Key::private(self.mm, word))),
             Scope::Shared if self.table.is_unshared(word) => Ok(0),
             Scope::Shared => {
-                KeyId::with_shared(self.mm, word, |id| self.table.wake_one_after_fence(id))
+                Key::with_shared(self.mm, word, |id| self.table.wake_one_after_fence(id))
             }
         }
     }
@@ -252,13 +252,13 @@ impl<'a> Waker<'a> {
 /// As [`Waker::wake`], of one word.
 #[inline]
 pub(crate) fn wake(
-    futexes: &Futexes,
+    domain: &Domain,
     word: UserWord,
     scope: Scope,
     count: u32,
     mask: u32,
 ) -> Result<u32> {
-    Waker::new(futexes).wake(word, scope, count, mask)
+    Waker::new(domain).wake(word, scope, count, mask)
 }
 
 /// What `FUTEX_WAKE_OP` does to the second word, and asks of what it held: `val3` of futex(2).
@@ -316,9 +316,9 @@ impl WakeOp {
 /// # Errors
 ///
 /// `ENOSYS` for an unknown operation or comparison, `EFAULT` if `second` cannot be written, `EINTR`
-/// when killed meanwhile; those of [`KeyId::with`].
+/// when killed meanwhile; those of [`Key::with`].
 pub(crate) fn wake_op(
-    futexes: &Futexes,
+    domain: &Domain,
     first: UserWord,
     second: UserWord,
     scope: Scope,
@@ -326,12 +326,12 @@ pub(crate) fn wake_op(
     count2: u32,
     encoded: u32,
 ) -> Result<u32> {
-    let table = &futexes.table;
+    let table = &domain.table;
     let op = WakeOp::decode(encoded);
 
     loop {
-        let tried = KeyId::with(first, scope, |id| {
-            KeyId::with(second, scope, |id2| {
+        let tried = Key::with(first, scope, |id| {
+            Key::with(second, scope, |id2| {
                 let (old, before) = table.atomically(id, id2, || second.atomic_op(op.op));
                 let also = op.holds(old?)?;
 

@@ -6,34 +6,34 @@
 //! # No wake is swallowed
 //!
 //! A wake that was counted for a watch, and that nobody has read when it is closed, is passed on to
-//! the next who waits on that word at that moment. A watch that was woken therefore *owes*: it
-//! keeps the key, and the masks of the wakes, until they are read: see [`owed`](super::owed).
+//! the next who waits on that word at that moment. A watch that was woken therefore *has_unread*: it
+//! keeps the key, and the masks of the wakes, until they are read: see [`unread`](super::unread).
 
 use super::entry::{
     Entry,
-    Seat,
-    Target, //
+    Waiter,
+    Wakee, //
 };
 use super::key::{
     CurrentMm,
     Key,
-    KeyId,
+    KeyRef,
     Kind,
     Scope, //
 };
-use super::owed::{
-    AtomicOwed,
-    Owed, //
-};
 use super::stats;
+use super::unread::{
+    AtomicUnread,
+    Unread, //
+};
 use super::wait::{
     compare,
     fault_in,
     Refusal, //
 };
 use super::{
+    Domain, //
     FutexFs,
-    Futexes, //
 };
 use crate::sys::bindings::{
     self,
@@ -41,14 +41,14 @@ use crate::sys::bindings::{
     afutex_rearm,
     afutex_watch, //
 };
-use crate::sys::page::Moment;
+use crate::sys::page::MmSeq;
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
     Pollable,
     PseudoFile, //
 };
 use crate::sys::pseudo_fs::Mount;
-use crate::sys::rings::Cursor;
+use crate::sys::queues::Cursor;
 use crate::sys::sigio;
 use crate::sys::task;
 use crate::sys::user_mem::{
@@ -151,7 +151,7 @@ impl Request {
     }
 
     /// Compares the word, if that is asked for. Under the bucket's lock.
-    pub(super) fn admit(&self) -> Result<(), Refusal> {
+    pub(super) fn validate(&self) -> Result<(), Refusal> {
         if self.has(bindings::AFUTEX_COMPARE) {
             compare(self.word, self.value)
         } else {
@@ -162,40 +162,40 @@ impl Request {
 
 /// What was taken off a watch.
 struct Taken {
-    owed: Owed,
-    /// That of a one-shot watch that was woken: the word that `owed` is for.
-    seat: Option<Seat>,
+    unread: Unread,
+    /// That of a one-shot watch that was woken: the word that `unread` is for.
+    waiter: Option<Waiter>,
 }
 
-/// With whom the seat of a one-shot watch that was woken is parked.
-struct Parking {
+/// With whom the waiter of a one-shot watch that was woken is disarmed.
+struct Disarmed {
     /// How the word was known when the watch was armed last.
     kind: Option<Kind>,
-    /// When a shared word was looked for last, and found where the seat has it.
-    found: Option<Moment>,
+    /// When a shared word was looked for last, and found where the waiter has it.
+    found: Option<MmSeq>,
 }
 
 /// The file.
 ///
-/// Locks: a bucket's is taken before `parking`, under which a one-shot watch counts its wake and
-/// parks its seat in one step. A persistent one counts under the bucket's alone. `arming` is only ever tried, since its holder may be
+/// Locks: a bucket's is taken before `disarmed`, under which a one-shot watch counts its wake and
+/// parks its waiter in one step. A persistent one counts under the bucket's alone. `arming` is only ever tried, since its holder may be
 /// kept waiting by a page fault that a user answers.
 #[pin_data]
 pub(crate) struct Watch {
-    futexes: Arc<Futexes>,
+    domain: Arc<Domain>,
     #[pin]
     entry: Entry,
     /// Wakes, and whether the word had changed.
-    owed: AtomicOwed,
+    unread: AtomicUnread,
     #[pin]
-    parking: SpinLock<Parking>,
+    disarmed: SpinLock<Disarmed>,
     /// Held while the entry is queued anew.
     #[pin]
     arming: Mutex<()>,
     /// What the watch was opened with.
     request: Request,
     signal: u32,
-    armer: Kuid,
+    opener: Kuid,
     _count: stats::Counted,
 }
 
@@ -211,42 +211,46 @@ impl Watch {
     #[inline(always)]
     pub(super) fn count(this: &Pollable<Self>, mask: u32) -> bool {
         // A full barrier.
-        this.owed.add(Owed::one(mask));
+        this.unread.add(Unread::one(mask));
         this.has_listeners_after_fence()
     }
 
-    /// Counts a wake of the one-shot watch whose seat is at the cursor, parks the seat, and goes
+    /// Counts a wake of the one-shot watch whose waiter is at the cursor, parks the waiter, and goes
     /// on. Under the bucket's lock.
     #[inline]
-    pub(super) fn park<'a>(&self, cursor: Cursor<'a, Seat>, mask: u32) -> Option<Cursor<'a, Seat>> {
-        let mut parking = self.parking.lock();
-        let next = cursor.park(parking.as_mut());
+    pub(super) fn disarm<'a>(
+        &self,
+        cursor: Cursor<'a, Waiter>,
+        mask: u32,
+    ) -> Option<Cursor<'a, Waiter>> {
+        let mut disarmed = self.disarmed.lock();
+        let next = cursor.disarm(disarmed.as_mut());
 
-        self.owed.add(Owed::one(mask));
+        self.unread.add(Unread::one(mask));
         next
     }
 
     /// Whether there are wakes that nobody has read.
-    pub(super) fn owes(&self) -> bool {
-        self.owed.get().count() != 0
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.get().count() != 0
     }
 
-    /// As `read`, of a one-shot watch, whose seat goes as well.
+    /// As `read`, of a one-shot watch, whose waiter goes as well.
     #[inline(never)]
     fn read_once_woken(this: &Pollable<Self>, mut out: impl Dest) -> Result<usize> {
         let taken = {
-            let mut parking = this.parking.lock();
+            let mut disarmed = this.disarmed.lock();
 
             Taken {
-                owed: this.owed.take(),
-                seat: this.entry.unpark(parking.as_mut()),
+                unread: this.unread.take(),
+                waiter: this.entry.take_disarmed(disarmed.as_mut()),
             }
         };
 
-        if taken.owed.is_empty() {
+        if taken.unread.is_empty() {
             return Ok(0);
         }
-        if out.put(&taken.owed.as_read()).is_err() {
+        if out.put(&taken.unread.as_read()).is_err() {
             Self::put_back(this, taken);
             return Err(EFAULT);
         }
@@ -257,14 +261,14 @@ impl Watch {
     #[cold]
     #[inline(never)]
     fn put_back(this: &Pollable<Self>, taken: Taken) {
-        let mut parking = this.parking.lock();
-        // If it was armed meanwhile, the word is the same, and its seat does.
+        let mut disarmed = this.disarmed.lock();
+        // If it was armed meanwhile, the word is the same, and its waiter does.
         let spare = taken
-            .seat
-            .and_then(|seat| this.entry.park(parking.as_mut(), seat).err());
+            .waiter
+            .and_then(|waiter| this.entry.disarm(disarmed.as_mut(), waiter).err());
 
-        this.owed.merge(taken.owed);
-        drop(parking);
+        this.unread.merge(taken.unread);
+        drop(disarmed);
         drop(spare);
         // Another may have looked meanwhile.
         this.notify_readable();
@@ -275,52 +279,52 @@ impl Watch {
 
     /// Takes the watch off the table, and all there is to read.
     #[inline]
-    fn disarm(&self) -> Taken {
-        let queued = self.futexes.table.dequeue(&self.entry);
-        let mut parking = self.parking.lock();
-        let parked = self.entry.unpark(parking.as_mut());
+    fn withdraw(&self) -> Taken {
+        let queued = self.domain.table.dequeue(&self.entry);
+        let mut disarmed = self.disarmed.lock();
+        let disarmed = self.entry.take_disarmed(disarmed.as_mut());
 
         Taken {
-            owed: self.owed.take(),
-            seat: queued.or(parked),
+            unread: self.unread.take(),
+            waiter: queued.or(disarmed),
         }
     }
 
-    /// The word of the seat that is parked, if it is known to be at its address still.
-    fn unmoved(&self) -> Option<KeyId> {
-        let mut parking = self.parking.lock();
-        let found = parking.found.take()?;
+    /// The word of the waiter that is disarmed, if it is known to be at its address still.
+    fn unmoved(&self) -> Option<Key> {
+        let mut disarmed = self.disarmed.lock();
+        let found = disarmed.found.take()?;
         let id = self
             .entry
-            .parked(parking.as_mut())
-            .filter(|seat| seat.key.is_unmoved(&found))
-            .map(|seat| *seat.key.id());
+            .disarmed(disarmed.as_mut())
+            .filter(|waiter| waiter.key.is_unmoved(&found))
+            .map(|waiter| *waiter.key.id());
 
-        parking.found = Some(found);
+        disarmed.found = Some(found);
         id
     }
 
     /// Notes when the word was found.
-    fn found(&self, when: Option<Moment>) {
-        let old = core::mem::replace(&mut self.parking.lock().found, when);
+    fn found(&self, when: Option<MmSeq>) {
+        let old = core::mem::replace(&mut self.disarmed.lock().found, when);
         // Not under the lock.
         drop(old);
     }
 
     /// Queues the entry for `request`, or says that the word has changed.
     ///
-    /// `seat` is what the watch had before, if it had one: its key is used again if the address
+    /// `waiter` is what the watch had before, if it had one: its key is used again if the address
     /// still leads to the same word. It is left there on error.
     fn arm(
         this: ArcBorrow<'_, Pollable<Self>>,
         request: &Request,
-        seat: &mut Option<Seat>,
+        waiter: &mut Option<Waiter>,
     ) -> Result<bool> {
-        let table = &this.futexes.table;
+        let table = &this.domain.table;
         let mut found = None;
-        let is_new = !seat
+        let is_new = !waiter
             .as_ref()
-            .is_some_and(|seat| seat.key.is_of(request.word, request.scope));
+            .is_some_and(|waiter| waiter.key.is_of(request.word, request.scope));
 
         if is_new {
             // Spares the pin if the word differs already.
@@ -328,27 +332,27 @@ impl Watch {
                 return Ok(false);
             }
             if request.scope == Scope::Shared {
-                found = Moment::now();
+                found = MmSeq::now();
             }
-            let key = Key::for_waiter(table, request.word, request.scope)?;
-            *seat = Some(Seat::new(key, Target::Watch(this.into()), request.mask));
+            let key = KeyRef::for_waiter(table, request.word, request.scope)?;
+            *waiter = Some(Waiter::new(key, Wakee::Watch(this.into()), request.mask));
         }
 
-        while let Some(one) = seat.take() {
+        while let Some(one) = waiter.take() {
             let kind = one.key.id().kind();
-            match table.enqueue(&this.entry, one, || request.admit()) {
+            match table.enqueue(&this.entry, one, || request.validate()) {
                 Ok(()) => {
                     if is_new {
-                        this.parking.lock().kind = Some(kind);
+                        this.disarmed.lock().kind = Some(kind);
                         this.found(found);
                     }
                     return Ok(true);
                 }
-                Err((Refusal::Absent, refused)) => {
-                    let one = seat.insert(refused);
+                Err((Refusal::Fault, refused)) => {
+                    let one = waiter.insert(refused);
                     fault_in(request.word)?;
                     found = None;
-                    one.key = Key::for_waiter(table, request.word, request.scope)?;
+                    one.key = KeyRef::for_waiter(table, request.word, request.scope)?;
                 }
                 Err((Refusal::Busy, _)) => return Err(EBUSY),
                 Err(_) => return Ok(false),
@@ -362,7 +366,7 @@ impl Watch {
         if !request.has(bindings::AFUTEX_READY) {
             return Err(EAGAIN);
         }
-        this.owed.merge(Owed::changed_word());
+        this.unread.merge(Unread::changed_word());
         this.notify_readable();
         Ok(())
     }
@@ -374,7 +378,7 @@ impl Watch {
     /// `EINVAL` for unknown flags, or a value that does not fit; `EBUSY` if another rearms it at
     /// this moment; `EFAULT` if the structure cannot be accessed. After any other error the wakes
     /// were read, the count is in the structure, and the watch is not armed: `EAGAIN` if the word
-    /// holds another value; those of reading it and of [`Key::for_waiter`].
+    /// holds another value; those of reading it and of [`KeyRef::for_waiter`].
     fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
         let mut args: afutex_rearm = user_mem::read(arg)?;
         let how = bindings::AFUTEX_COMPARE | bindings::AFUTEX_READY;
@@ -397,15 +401,15 @@ impl Watch {
         // Nothing has happened yet if it cannot be written.
         user_mem::write(arg, &args)?;
         // Off the table first, so that what is taken is all there was.
-        let mut taken = this.disarm();
-        args.count = taken.owed.count().into();
+        let mut taken = this.withdraw();
+        args.count = taken.unread.count().into();
         if let Err(err) = user_mem::write(arg, &args) {
             // It was unmapped meanwhile.
             Self::put_back(&this, taken);
             return Err(err);
         }
         // Their owner knows of them now: they are passed to nobody.
-        if !Self::arm(this, &wanted, &mut taken.seat)? {
+        if !Self::arm(this, &wanted, &mut taken.waiter)? {
             Self::changed(&this, &wanted)?;
         }
         Ok(())
@@ -418,7 +422,7 @@ impl Watch {
     ///
     /// `EINVAL` if the value does not fit the word, `EBUSY` if another rearms it at this moment.
     /// After any other error the watch is not armed: `EAGAIN` if the word holds another value, and
-    /// then the wakes were read; those of reading it and of [`Key::for_waiter`].
+    /// then the wakes were read; those of reading it and of [`KeyRef::for_waiter`].
     fn next(this: ArcBorrow<'_, Pollable<Self>>, value: u64) -> Result<isize> {
         let wanted = Request {
             value,
@@ -429,24 +433,24 @@ impl Watch {
         if !wanted.word.holds(value) {
             return Err(EINVAL);
         }
-        // Most often it was woken, and the word is where it was: its seat is still good.
-        let mut owed = Owed::default();
-        let mut enqueue = |id: &KeyId| {
-            this.futexes.table.enqueue_parked(
+        // Most often it was woken, and the word is where it was: its waiter is still good.
+        let mut unread = Unread::default();
+        let mut enqueue = |id: &Key| {
+            this.domain.table.queue_disarmed(
                 &this.entry,
                 id,
-                &this.parking,
-                || wanted.admit(),
-                || owed = this.owed.take(),
+                &this.disarmed,
+                || wanted.validate(),
+                || unread = this.unread.take(),
             )
         };
         let again = match wanted.scope {
-            Scope::Private => enqueue(&KeyId::private(CurrentMm::get()?, wanted.word)),
+            Scope::Private => enqueue(&Key::private(CurrentMm::get()?, wanted.word)),
             Scope::Shared => match this.unmoved() {
                 Some(id) => enqueue(&id),
                 None => {
-                    let found = Moment::now();
-                    let again = KeyId::with(wanted.word, wanted.scope, enqueue) == Ok(true);
+                    let found = MmSeq::now();
+                    let again = Key::with(wanted.word, wanted.scope, enqueue) == Ok(true);
                     if again {
                         this.found(found);
                     }
@@ -455,13 +459,13 @@ impl Watch {
             },
         };
         if again {
-            return Ok(owed.count() as isize);
+            return Ok(unread.count() as isize);
         }
 
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
-        let mut taken = this.disarm();
-        match Self::arm(this, &wanted, &mut taken.seat) {
-            Ok(true) => Ok(taken.owed.count() as isize),
+        let mut taken = this.withdraw();
+        match Self::arm(this, &wanted, &mut taken.waiter) {
+            Ok(true) => Ok(taken.unread.count() as isize),
             Ok(false) => Err(EAGAIN),
             Err(err) => {
                 Self::put_back(&this, taken);
@@ -475,7 +479,7 @@ impl PseudoFile for Watch {
     const READABLE: bool = true;
 
     fn ready(&self) -> u32 {
-        if self.owed.get().is_empty() {
+        if self.unread.get().is_empty() {
             0
         } else {
             READABLE
@@ -491,13 +495,19 @@ impl PseudoFile for Watch {
         if !this.is_persistent() {
             return Self::read_once_woken(this, out);
         }
-        let owed = this.owed.take();
+        let unread = this.unread.take();
 
-        if owed.is_empty() {
+        if unread.is_empty() {
             return Ok(0);
         }
-        if out.put(&owed.as_read()).is_err() {
-            Self::put_back(this, Taken { owed, seat: None });
+        if out.put(&unread.as_read()).is_err() {
+            Self::put_back(
+                this,
+                Taken {
+                    unread,
+                    waiter: None,
+                },
+            );
             return Err(EFAULT);
         }
         Ok(Self::READ_LEN)
@@ -514,19 +524,19 @@ impl PseudoFile for Watch {
     /// Passes on what nobody has read.
     fn release(&self) {
         // Off the table first, so that it gets nothing back.
-        let taken = self.disarm();
+        let taken = self.withdraw();
 
-        if let Some(seat) = &taken.seat {
-            taken.owed.pass_on(seat, &self.futexes);
+        if let Some(waiter) = &taken.waiter {
+            taken.unread.pass_on(waiter, &self.domain);
         }
     }
 
     fn show_fdinfo(&self, _file: &File, out: &SeqFile) {
-        let owed = self.owed.get();
-        let kind = self.parking.lock().kind;
+        let unread = self.unread.get();
+        let kind = self.disarmed.lock().kind;
         let state = if self.entry.is_queued() {
             "armed"
-        } else if !owed.is_empty() {
+        } else if !unread.is_empty() {
             "fired"
         } else {
             "idle"
@@ -534,10 +544,10 @@ impl PseudoFile for Watch {
 
         seq_print!(out, "afutex-kind:\t{}\n", kind.map_or("none", Kind::name));
         seq_print!(out, "afutex-state:\t{}\n", state);
-        seq_print!(out, "afutex-wakes:\t{}\n", owed.count());
+        seq_print!(out, "afutex-wakes:\t{}\n", unread.count());
         seq_print!(out, "afutex-signal:\t{}\n", self.signal);
         let word = self.request.word;
-        if self.armer == Kuid::current_euid() || task::may_ptrace() {
+        if self.opener == Kuid::current_euid() || task::may_ptrace() {
             seq_print!(out, "afutex-uaddr:\t{:#x}\n", word.addr());
         } else {
             seq_print!(out, "afutex-offset:\t{:#x}\n", word.addr() % PAGE_SIZE);
@@ -553,12 +563,8 @@ impl PseudoFile for Watch {
 /// - `EAGAIN`: the word holds another value, and `AFUTEX_READY` was not given.
 /// - `EFAULT`: the word cannot be read.
 /// - `EMFILE`, `ENFILE`: too many files are open, in the process or the system.
-/// - `ENOMEM`; those of [`Key::for_waiter`].
-pub(crate) fn open(
-    futexes: &Arc<Futexes>,
-    mount: &Mount<FutexFs>,
-    args: afutex_open,
-) -> Result<u32> {
+/// - `ENOMEM`; those of [`KeyRef::for_waiter`].
+pub(crate) fn open(domain: &Arc<Domain>, mount: &Mount<FutexFs>, args: afutex_open) -> Result<u32> {
     let request = Request::check(&args.watch)?;
 
     if args.watch.cookie != 0
@@ -581,14 +587,14 @@ pub(crate) fn open(
     let fd = reservation.reserved_fd();
     let data = Arc::pin_init(
         Pollable::new(pin_init!(Watch {
-            futexes: futexes.clone(),
+            domain: domain.clone(),
             entry <- Entry::new(),
-            owed: AtomicOwed::new(),
-            parking <- new_spinlock!(Parking { kind: None, found: None }, "afutex_parking"),
+            unread: AtomicUnread::new(),
+            disarmed <- new_spinlock!(Disarmed { kind: None, found: None }, "afutex_disarmed"),
             arming <- new_mutex!((), "afutex_arming"),
             request,
             signal: args.signal,
-            armer: Kuid::current_euid(),
+            opener: Kuid::current_euid(),
             _count: stats::Counted::new(&stats::FDS),
         })),
         GFP_KERNEL_ACCOUNT,

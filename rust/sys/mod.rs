@@ -7,6 +7,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod counter;
+pub(crate) mod fifo;
 pub(crate) mod locked_vm;
 pub(crate) mod misc_device;
 pub(crate) mod nested_lock;
@@ -14,9 +15,8 @@ pub(crate) mod page;
 pub(crate) mod poll;
 pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;
-pub(crate) mod queue;
+pub(crate) mod queues;
 pub(crate) mod read_once;
-pub(crate) mod rings;
 pub(crate) mod sigio;
 pub(crate) mod task;
 pub(crate) mod user_mem;

@@ -24,7 +24,7 @@ pub(crate) enum Backing {
     /// Anonymous memory, or the zero page that stands for anonymous memory never written.
     Anonymous,
     /// A page of a file, tmpfs, memfd, hugetlbfs or a driver.
-    Object,
+    File,
 }
 
 /// A user page that stays allocated, though not necessarily mapped, while this exists.
@@ -50,7 +50,7 @@ impl PageRef {
 
         // SAFETY: There is room for the one page that is asked for.
         let backing = match unsafe { bindings::afutex_get_page(addr, &mut page) } {
-            0 => Backing::Object,
+            0 => Backing::File,
             1 => Backing::Anonymous,
             err => return Err(Error::from_errno(err)),
         };
@@ -205,7 +205,7 @@ unsafe fn backing(page: NonNull<kernel::bindings::page>) -> Backing {
     if unsafe { bindings::afutex_page_is_anon(page.as_ptr()) } {
         Backing::Anonymous
     } else {
-        Backing::Object
+        Backing::File
     }
 }
 
@@ -216,12 +216,12 @@ unsafe fn backing(page: NonNull<kernel::bindings::page>) -> Backing {
 /// migration leave pinned pages in place, and what removes pages from a file detaches them.
 ///
 /// The moments of an address space are numbered with 32 bits, by `mm_lock_seq`.
-pub(crate) struct Moment {
+pub(crate) struct MmSeq {
     mm: ARef<Mm>,
     seq: u32,
 }
 
-impl Moment {
+impl MmSeq {
     /// This moment; `None` if the address space is being changed, or has no numbers.
     pub(crate) fn now() -> Option<Self> {
         let current = current!();
@@ -234,7 +234,7 @@ impl Moment {
     }
 
     /// Whether nothing was mapped or unmapped since, in what is the current task's address space.
-    pub(crate) fn lasts(&self) -> bool {
+    pub(crate) fn unchanged(&self) -> bool {
         let current = current!();
         let mm = self.mm.as_raw();
         let is_current = current.mm().is_some_and(|now| ptr::eq(now.as_raw(), mm));

@@ -4,10 +4,10 @@
 //!
 //! If the watch goes before, they are passed on to others who wait on the word. Wakes are hints to
 //! look at the word again: one too many does no harm, one too few does. Where wakes with different
-//! masks are owed, all who wait for any of the bits are woken.
+//! masks are unread, all who wait for any of the bits are woken.
 
-use super::entry::Seat;
-use super::Futexes;
+use super::entry::Waiter;
+use super::Domain;
 use crate::sys::bindings;
 use crate::sys::read_once::read_once;
 use kernel::prelude::*;
@@ -28,9 +28,9 @@ use kernel::sync::atomic::{
 /// `mask` has the bits that they were for, `mixed` is set if they were for different ones, and
 /// `changed` if the word held another value when the watch was to be armed.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Owed(u64);
+pub(super) struct Unread(u64);
 
-impl Owed {
+impl Unread {
     const COUNT: u32 = (1 << 30) - 1;
     const MIXED: u64 = 1 << 30;
     const MASK_SHIFT: u32 = 31;
@@ -60,7 +60,7 @@ impl Owed {
     /// What read(2) of a watch returns: the count, and `AFUTEX_CHANGED`.
     #[inline]
     pub(super) const fn as_read(self) -> u64 {
-        const _: () = assert!(Owed::CHANGED == bindings::AFUTEX_CHANGED as u64);
+        const _: () = assert!(Unread::CHANGED == bindings::AFUTEX_CHANGED as u64);
 
         self.0 & (Self::CHANGED | Self::COUNT as u64)
     }
@@ -89,21 +89,21 @@ impl Owed {
         Self(rest | (mixed as u64) << 30 | count as u64)
     }
 
-    /// Wakes others who wait on the word of `seat` instead. No lock may be held.
-    pub(super) fn pass_on(self, seat: &Seat, futexes: &Futexes) {
+    /// Wakes others who wait on the word of `waiter` instead. No lock may be held.
+    pub(super) fn pass_on(self, waiter: &Waiter, domain: &Domain) {
         if self.count() != 0 {
             let mixed = self.0 & Self::MIXED != 0;
             let count = if mixed { u32::MAX } else { self.count() };
 
-            futexes.table.wake(seat.key.id(), count, self.mask());
+            domain.table.wake(waiter.key.id(), count, self.mask());
         }
     }
 }
 
-/// [`Owed`], counted and read without a lock.
-pub(super) struct AtomicOwed(Atomic<u64>);
+/// [`Unread`], counted and read without a lock.
+pub(super) struct AtomicUnread(Atomic<u64>);
 
-impl AtomicOwed {
+impl AtomicUnread {
     /// Creates one with nothing.
     pub(super) const fn new() -> Self {
         Self(Atomic::new(0))
@@ -113,90 +113,90 @@ impl AtomicOwed {
     ///
     /// Between two steps of it, what there was cannot be seen, but the wake.
     #[inline(always)]
-    pub(super) fn add(&self, more: Owed) {
+    pub(super) fn add(&self, more: Unread) {
         // Most often there is nothing, and an exchange is the shortest.
         let old = self.0.xchg(more.0, Full);
 
         if old != 0 {
-            self.merge(Owed(old));
+            self.merge(Unread(old));
         }
     }
 
     /// As `add`, of anything, in one step.
     #[cold]
-    pub(super) fn merge(&self, more: Owed) {
+    pub(super) fn merge(&self, more: Unread) {
         let mut old = 0;
 
-        while let Err(now) = self.0.cmpxchg(old, Owed(old).and(more).0, Full) {
+        while let Err(now) = self.0.cmpxchg(old, Unread(old).and(more).0, Full) {
             old = now;
         }
     }
 
     /// Takes all there is. A full barrier.
     #[inline]
-    pub(super) fn take(&self) -> Owed {
-        Owed(self.0.xchg(0, Full))
+    pub(super) fn take(&self) -> Unread {
+        Unread(self.0.xchg(0, Full))
     }
 
     /// What there is at this moment.
     #[inline]
-    pub(super) fn get(&self) -> Owed {
-        Owed(read_once(&self.0))
+    pub(super) fn get(&self) -> Unread {
+        Unread(read_once(&self.0))
     }
 }
 
-#[kunit_tests(afutex_owed)]
+#[kunit_tests(afutex_unread)]
 mod tests {
     use super::*;
 
     #[test]
     fn wakes_add_up() {
-        let two = Owed::one(6).and(Owed::one(6));
+        let two = Unread::one(6).and(Unread::one(6));
 
         assert_eq!(two.count(), 2);
         assert_eq!(two.mask(), 6);
-        assert!(two.0 & Owed::MIXED == 0);
+        assert!(two.0 & Unread::MIXED == 0);
         assert_eq!(two.as_read(), 2);
-        assert!(Owed::default().is_empty());
-        assert!(Owed::default().and(two) == two);
-        assert!(two.and(Owed::default()) == two);
+        assert!(Unread::default().is_empty());
+        assert!(Unread::default().and(two) == two);
+        assert!(two.and(Unread::default()) == two);
     }
 
     #[test]
     fn different_masks_are_told_apart() {
-        let two = Owed::one(1).and(Owed::one(8));
+        let two = Unread::one(1).and(Unread::one(8));
 
         assert_eq!(two.mask(), 9);
-        assert!(two.0 & Owed::MIXED != 0);
-        assert!(two.and(Owed::one(9)).0 & Owed::MIXED != 0);
+        assert!(two.0 & Unread::MIXED != 0);
+        assert!(two.and(Unread::one(9)).0 & Unread::MIXED != 0);
     }
 
     #[test]
     fn a_changed_word_is_no_wake() {
-        let changed = Owed::changed_word().and(Owed::one(3));
+        let changed = Unread::changed_word().and(Unread::one(3));
 
         assert_eq!(changed.as_read(), bindings::AFUTEX_CHANGED as u64 | 1);
         assert_eq!(changed.count(), 1);
-        assert!(changed.0 & Owed::MIXED == 0);
-        assert_eq!(Owed::changed_word().count(), 0);
+        assert!(changed.0 & Unread::MIXED == 0);
+        assert_eq!(Unread::changed_word().count(), 0);
     }
 
     #[test]
     fn count_has_an_end() {
-        let most = Owed(Owed::one(1).0 | Owed::COUNT as u64);
+        let most = Unread(Unread::one(1).0 | Unread::COUNT as u64);
 
-        assert_eq!(most.and(Owed::one(1)).count(), Owed::COUNT);
+        assert_eq!(most.and(Unread::one(1)).count(), Unread::COUNT);
         assert_eq!(most.and(most), most);
     }
 
     #[test]
     fn atomically() {
-        let owed = AtomicOwed::new();
+        let unread = AtomicUnread::new();
 
-        owed.add(Owed::one(1));
-        owed.add(Owed::one(1));
-        assert_eq!(owed.get().count(), 2);
-        assert_eq!(owed.take().count(), 2);
-        assert!(owed.get().is_empty());
+        unread.add(Unread::one(1));
+        unread.add(Unread::one(1));
+        assert_eq!(unread.get().count(), 2);
+        assert_eq!(unread.take().count(), 2);
+        assert!(unread.get().is_empty());
     }
 }

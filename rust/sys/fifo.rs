@@ -2,7 +2,7 @@
 
 //! A queue of what others own: first come, first served.
 //!
-//! A [`Queue`] lives under a lock. Each [`Link`] is part of its owner's memory, belongs to one
+//! A [`Fifo`] lives under a lock. Each [`Link`] is part of its owner's memory, belongs to one
 //! queue, and has a state that the queue's lock protects, whether the link is on the queue or not.
 //!
 //! [`kernel::list`] holds a reference to each item, and gives it to who takes the item off. Here
@@ -37,14 +37,14 @@ struct Ends {
 }
 
 /// The mark of a link that is on its queue: addresses are even.
-const ON_QUEUE: usize = 1;
+const ON_LIST: usize = 1;
 
 /// A state that a queue's lock protects, and a place for it on that queue.
 ///
 /// # Invariants
 ///
-/// - `queue` is the address of a pinned [`Queue`], which may be gone, or one more. Who borrows that
-///   `Queue` mutably, and nobody else, may change it and access the other fields.
+/// - `queue` is the address of a pinned [`Fifo`], which may be gone, or one more. Who borrows that
+///   `Fifo` mutably, and nobody else, may change it and access the other fields.
 /// - It is one more exactly if the link is on that queue.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Link<S> {
@@ -63,7 +63,7 @@ unsafe impl<S: Send> Sync for Link<S> {}
 
 impl<S> Link<S> {
     /// Creates an initialiser for a link that belongs to `queue`, and is not on it.
-    pub(crate) fn new(queue: Pin<&Queue<S>>, state: S) -> impl PinInit<Self> + use<S> {
+    pub(crate) fn new(queue: Pin<&Fifo<S>>, state: S) -> impl PinInit<Self> + use<S> {
         let queue = ptr::from_ref(queue.get_ref()).addr();
 
         // INVARIANT: It is even, as addresses are, and the queue is pinned.
@@ -84,7 +84,7 @@ impl<S> PinnedDrop for Link<S> {
     /// An owner takes the link off before it goes: else the queue would lead into freed memory.
     fn drop(self: Pin<&mut Self>) {
         // Who took it off is done with it.
-        assert!(self.queue.load(Acquire) & ON_QUEUE == 0);
+        assert!(self.queue.load(Acquire) & ON_LIST == 0);
     }
 }
 
@@ -95,7 +95,7 @@ impl<S> PinnedDrop for Link<S> {
 /// `ends`, and the `ends` of all links on the queue, form a circle. All of these links belong to
 /// this queue and are pinned, so they stay valid.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Queue<S> {
+pub(crate) struct Fifo<S> {
     ends: UnsafeCell<Ends>,
     #[pin]
     _pin: PhantomPinned,
@@ -103,16 +103,16 @@ pub(crate) struct Queue<S> {
 }
 
 // SAFETY: A queue leads to states, and to links that may be used from any thread.
-unsafe impl<S: Send> Send for Queue<S> {}
+unsafe impl<S: Send> Send for Fifo<S> {}
 
 #[pinned_drop]
-impl<S> PinnedDrop for Queue<S> {
+impl<S> PinnedDrop for Fifo<S> {
     fn drop(self: Pin<&mut Self>) {
         assert!(self.is_empty());
     }
 }
 
-impl<S> Queue<S> {
+impl<S> Fifo<S> {
     /// Creates an initialiser for a queue with nobody on it.
     pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: `ends` is a circle of one.
@@ -149,7 +149,7 @@ impl<S> Queue<S> {
     /// Panics, if `link` is another queue's.
     #[inline]
     fn check(&self, link: &Link<S>) {
-        assert!(read_once(&link.queue) & !ON_QUEUE == self.addr());
+        assert!(read_once(&link.queue) & !ON_LIST == self.addr());
     }
 
     /// The state of a link that belongs to this.
@@ -168,7 +168,7 @@ impl<S> Queue<S> {
     #[inline]
     pub(crate) fn push(self: Pin<&mut Self>, link: &Link<S>) {
         self.check(link);
-        if read_once(&link.queue) & ON_QUEUE != 0 {
+        if read_once(&link.queue) & ON_LIST != 0 {
             return;
         }
         // SAFETY: By the type invariants the link is ours, and the circle valid. A link is created
@@ -184,14 +184,14 @@ impl<S> Queue<S> {
             (*(*last).get()).next = &raw const link.ends;
             (*self.ends.get()).prev = &raw const link.ends;
         }
-        write_once(&link.queue, self.addr() | ON_QUEUE);
+        write_once(&link.queue, self.addr() | ON_LIST);
     }
 
     /// Takes a link that belongs to this off the queue, if it is on it.
     #[inline]
     pub(crate) fn remove(self: Pin<&mut Self>, link: &Link<S>) {
         self.check(link);
-        if read_once(&link.queue) & ON_QUEUE != 0 {
+        if read_once(&link.queue) & ON_LIST != 0 {
             // SAFETY: It is on this queue.
             unsafe { self.unlink(link) };
         }
@@ -236,7 +236,7 @@ impl<S> Queue<S> {
 /// `link` is valid, and on the queue.
 pub(crate) struct First<'a, S> {
     link: *const Link<S>,
-    queue: Pin<&'a mut Queue<S>>,
+    queue: Pin<&'a mut Fifo<S>>,
 }
 
 impl<S> First<'_, S> {
@@ -255,16 +255,16 @@ impl<S> First<'_, S> {
     }
 }
 
-#[kunit_tests(afutex_queue)]
+#[kunit_tests(afutex_fifo)]
 mod tests {
     use super::*;
     use kernel::new_spinlock;
     use kernel::sync::SpinLock;
 
-    type Locked = Pin<KBox<SpinLock<Queue<u32>>>>;
+    type Locked = Pin<KBox<SpinLock<Fifo<u32>>>>;
 
     fn queue() -> Result<Locked> {
-        KBox::pin_init(new_spinlock!(Queue::new(), "afutex_test_queue"), GFP_KERNEL)
+        KBox::pin_init(new_spinlock!(Fifo::new(), "afutex_test_queue"), GFP_KERNEL)
     }
 
     fn link(queue: &Locked, number: u32) -> Result<Pin<KBox<Link<u32>>>> {
