@@ -16,8 +16,9 @@ mod futex;
 mod sys;
 
 use futex::device::Device;
+use futex::domain::Domain;
 use futex::stats::Stats;
-use futex::Domain;
+use futex::wakee::Wakee;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use sys::misc_device::Registration;
@@ -56,7 +57,8 @@ impl kernel::InPlaceModule for Afutex {
         pin_init::pin_init_scope(|| {
             let buckets = usize::try_from(module_parameters::buckets.value())?;
             let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;
-            let domain = Arc::pin_init(Domain::new(buckets, max_user_watches)?, GFP_KERNEL)?;
+            let domain =
+                Arc::pin_init(Domain::<Wakee>::new(buckets, max_user_watches)?, GFP_KERNEL)?;
 
             Ok(try_pin_init!(Self {
                 _stats <- Stats::new(domain.clone()),

@@ -210,10 +210,10 @@ bool afutex_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-/* The memory of the current task, for who looks for waiters next. */
-struct mm_struct *afutex_mm_after_fence(void)
+/* smp_mb(), and then the mm of the current task: a waker needs both, in one call. */
+struct mm_struct *afutex_mm_after_mb(void)
 {
-	/* A waiter counts himself before he looks at the word, a waker stores before this. */
+	/* Pairs with the full barrier of a waiter that counts itself; see rust/futex/wake.rs. */
 	smp_mb();
 	return current->mm;
 }

@@ -36,7 +36,7 @@ int afutex_fault_in_writeable(unsigned long addr);
 void afutex_set_current_state(unsigned int state);
 void afutex_set_running(void);
 bool afutex_fatal_signal_pending(void);
-struct mm_struct *afutex_mm_after_fence(void);
+struct mm_struct *afutex_mm_after_mb(void);
 u64 afutex_timer_slack(void);
 s64 afutex_monotonic_to_host(s64 time);
 

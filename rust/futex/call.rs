@@ -2,30 +2,39 @@
 
 //! `AFUTEX_IOC_CALL`: futex(2), as a structure.
 
-use super::device::Device;
-use super::key::Scope;
+use super::domain::{
+    Domain,
+    FutexFs, //
+};
 use super::requeue::Counts;
 use super::wait::Timeout;
-use super::wake::ANY;
+use super::wakee::Wakee;
+use super::word::{
+    Scope,
+    ANY, //
+};
 use super::{
-    fd,
+    open,
     requeue,
     wait,
-    wake, //
+    wake,
+    wake_op, //
 };
 use crate::sys::bindings::{
     self,
     afutex_call, //
 };
+use crate::sys::pseudo_fs::Mount;
 use crate::sys::task::{
     Clock,
     Deadline, //
 };
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// The commands that [`call`] carries out.
-pub(super) const COMMANDS: [u32; 8] = [
+pub(crate) const COMMANDS: [u32; 8] = [
     bindings::FUTEX_WAIT,
     bindings::FUTEX_WAKE,
     bindings::FUTEX_FD,
@@ -56,8 +65,12 @@ fn not_negative(count: u32) -> Result<u32> {
 ///
 /// `EINVAL` if the padding is not 0, `ENOSYS` for a command or a flag that is not known or not for
 /// that command; those of the operation.
-pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
-    let domain = &device.domain;
+pub(crate) fn call(
+    domain: &Arc<Domain<Wakee>>,
+    mount: &Mount<FutexFs>,
+    call: afutex_call,
+) -> Result<isize> {
+    let table = &domain.table;
 
     if call.pad != 0 {
         return Err(EINVAL);
@@ -101,20 +114,19 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
     let val2 = call.timeout as u32;
     match command {
         bindings::FUTEX_WAIT => {
-            wait::wait(domain, word()?, scope, call.val.into(), ANY, timeout).map(|()| 0)
+            wait::wait(table, word()?, scope, call.val.into(), ANY, timeout).map(|()| 0)
         }
         bindings::FUTEX_WAIT_BITSET => {
-            wait::wait(domain, word()?, scope, call.val.into(), call.val3, timeout).map(|()| 0)
+            wait::wait(table, word()?, scope, call.val.into(), call.val3, timeout).map(|()| 0)
         }
         bindings::FUTEX_WAKE => {
-            wake::wake(domain, word()?, scope, at_least_one(call.val), ANY).map(|n| n as isize)
+            wake::wake(table, word()?, scope, at_least_one(call.val), ANY).map(|n| n as isize)
         }
         bindings::FUTEX_WAKE_BITSET => {
-            wake::wake(domain, word()?, scope, at_least_one(call.val), call.val3)
-                .map(|n| n as isize)
+            wake::wake(table, word()?, scope, at_least_one(call.val), call.val3).map(|n| n as isize)
         }
         bindings::FUTEX_FD => {
-            fd::open(domain, &device.mount, word()?, scope, call.val).map(|fd| fd as isize)
+            open::futex_fd(domain, mount, word()?, scope, call.val).map(|fd| fd as isize)
         }
         bindings::FUTEX_REQUEUE | bindings::FUTEX_CMP_REQUEUE => {
             let counts = Counts {
@@ -123,17 +135,11 @@ pub(super) fn call(device: &Device, call: afutex_call) -> Result<isize> {
             };
             let expected = (command == bindings::FUTEX_CMP_REQUEUE).then_some(call.val3.into());
 
-            requeue::requeue(
-                domain,
-                (word()?, scope),
-                (word2()?, scope),
-                counts,
-                expected,
-            )
-            .map(|n| n as isize)
+            requeue::requeue(table, (word()?, scope), (word2()?, scope), counts, expected)
+                .map(|n| n as isize)
         }
-        bindings::FUTEX_WAKE_OP => wake::wake_op(
-            domain,
+        bindings::FUTEX_WAKE_OP => wake_op::wake_op(
+            table,
             word()?,
             word2()?,
             scope,

@@ -2,16 +2,21 @@
 
 //! `/dev/afutex`: from an ioctl to an operation.
 
-use super::key::Scope;
+use super::domain::{
+    Domain,
+    FutexFs, //
+};
 use super::wake::Waker;
+use super::wakee::Wakee;
+use super::word::{
+    Scope,
+    ANY, //
+};
 use super::{
     call,
     futex2,
-    set,
-    wake,
-    watch,
-    Domain, //
-    FutexFs,
+    open,
+    wake, //
 };
 use crate::sys::bindings::{
     self,
@@ -33,17 +38,17 @@ use kernel::uaccess::{
 
 /// An open `/dev/afutex`.
 pub(crate) struct Device {
-    pub(super) domain: Arc<Domain>,
-    pub(super) mount: Mount<FutexFs>,
+    domain: Arc<Domain<Wakee>>,
+    mount: Mount<FutexFs>,
 }
 
 impl MiscDevice for Device {
-    type Context = Domain;
+    type Context = Domain<Wakee>;
 
     const NAME: &'static CStr = c"afutex";
     const MODE: u16 = 0o666;
 
-    fn open(domain: &Arc<Domain>) -> Result<KBox<Self>> {
+    fn open(domain: &Arc<Domain<Wakee>>) -> Result<KBox<Self>> {
         Ok(KBox::new(
             Self {
                 domain: domain.clone(),
@@ -55,7 +60,7 @@ impl MiscDevice for Device {
 
     #[inline]
     fn ioctl(&self, cmd: u32, arg: usize) -> isize {
-        // What is called most, and does least, has a function of its own, to which this jumps.
+        // The calls that are made most, and do least, have a function of their own: a tail call.
         match cmd {
             bindings::AFUTEX_IOC_WAKE_ONE_PRIVATE => self.wake_one_private(arg),
             bindings::AFUTEX_IOC_WAKE_ONE => self.wake_one_shared(arg),
@@ -71,7 +76,7 @@ impl Device {
         from_result(|| {
             let word = UserWord::new(addr as u64)?;
 
-            Waker::new(&self.domain)
+            Waker::new(&self.domain.table)
                 .wake_one(word, Scope::Private)
                 .map(|n| n as isize)
         })
@@ -83,7 +88,7 @@ impl Device {
         from_result(|| {
             let word = UserWord::new(addr as u64)?;
 
-            Waker::new(&self.domain)
+            Waker::new(&self.domain.table)
                 .wake_one(word, Scope::Shared)
                 .map(|n| n as isize)
         })
@@ -93,7 +98,7 @@ impl Device {
     fn wake_all(&self, addr: usize, scope: Scope) -> Result<isize> {
         let word = UserWord::new(addr as u64)?;
 
-        wake::wake(&self.domain, word, scope, u32::MAX, wake::ANY).map(|n| n as isize)
+        wake::wake(&self.domain.table, word, scope, u32::MAX, ANY).map(|n| n as isize)
     }
 
     #[inline(never)]
@@ -103,23 +108,23 @@ impl Device {
 
     #[inline]
     fn carry_out(&self, cmd: u32, arg: usize) -> Result<isize> {
-        let domain = &*self.domain;
+        let table = &self.domain.table;
 
         match cmd {
-            bindings::AFUTEX_IOC_CALL => call::call(self, read(arg)?),
+            bindings::AFUTEX_IOC_CALL => call::call(&self.domain, &self.mount, read(arg)?),
             bindings::AFUTEX_IOC_WAKE_ALL => self.wake_all(arg, Scope::Shared),
             bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_all(arg, Scope::Private),
             bindings::AFUTEX_IOC_OPEN => {
-                watch::open(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
+                open::watch(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
             bindings::AFUTEX_IOC_SET => {
-                set::open(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
+                open::set(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
             }
-            bindings::AFUTEX_IOC_WAIT => futex2::wait(domain, read(arg)?).map(|()| 0),
-            bindings::AFUTEX_IOC_WAKE => futex2::wake(domain, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_REQUEUE => futex2::requeue(domain, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_WAITV => futex2::waitv(domain, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_WAKEV => futex2::wakev(domain, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAIT => futex2::wait(table, read(arg)?).map(|()| 0),
+            bindings::AFUTEX_IOC_WAKE => futex2::wake(table, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_REQUEUE => futex2::requeue(table, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAITV => futex2::waitv(table, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAKEV => futex2::wakev(table, read(arg)?).map(|n| n as isize),
             _ if is_info(cmd) => self.info(_IOC_SIZE(cmd), arg),
             _ => Err(ENOTTY),
         }

@@ -7,6 +7,7 @@ use super::requeue::{
     self,
     Counts, //
 };
+use super::table::Table;
 use super::wait::{
     self,
     Timeout, //
@@ -19,8 +20,8 @@ use super::wake::{
     self,
     Waker, //
 };
-use super::watch::word;
-use super::Domain;
+use super::wakee::Wakee;
+use super::word::parse_word;
 use crate::sys::bindings::{
     self,
     afutex_requeue,
@@ -33,34 +34,15 @@ use crate::sys::bindings::{
 };
 use crate::sys::task::{
     self,
-    Clock,
     Deadline, //
 };
 use crate::sys::user_mem;
 use kernel::prelude::*;
 
-/// Reads an absolute timeout, if there is one.
-///
-/// # Errors
-///
-/// `EINVAL` for another clock, and those of [`Deadline::at_user_timespec`].
-pub(super) fn deadline(addr: u64, clockid: i32) -> Result<Option<Deadline>> {
-    let clock = match u32::try_from(clockid) {
-        Ok(kernel::bindings::CLOCK_MONOTONIC) => Clock::Monotonic,
-        Ok(kernel::bindings::CLOCK_REALTIME) => Clock::Realtime,
-        _ => return Err(EINVAL),
-    };
-
-    match addr {
-        0 => Ok(None),
-        addr => Deadline::at_user_timespec(addr, clock).map(Some),
-    }
-}
-
-/// Checks a mask: 32 bits, not 0; `EINVAL`.
-fn mask(mask: u64) -> Result<u32> {
+/// Checks a bitset: 32 bits, not 0; `EINVAL`.
+fn check_bitset(mask: u64) -> Result<u32> {
     match u32::try_from(mask) {
-        Ok(mask @ 1..) => Ok(mask),
+        Ok(bitset @ 1..) => Ok(bitset),
         _ => Err(EINVAL),
     }
 }
@@ -71,15 +53,16 @@ fn mask(mask: u64) -> Result<u32> {
 ///
 /// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a value that does not fit the
 /// word, another clock, a misaligned address; those of [`wait::wait`].
-pub(super) fn wait(domain: &Domain, args: afutex_wait) -> Result {
-    let (word, scope) = word(args.uaddr, args.flags)?;
-    let mask = mask(args.mask)?;
+pub(crate) fn wait(table: &Table<Wakee>, args: afutex_wait) -> Result {
+    let (word, scope) = parse_word(args.uaddr, args.flags)?;
+    let bitset = check_bitset(args.mask)?;
 
     if !word.holds(args.val) {
         return Err(EINVAL);
     }
-    let timeout = deadline(args.timeout, args.clockid)?.map_or(Timeout::None, Timeout::Absolute);
-    wait::wait(domain, word, scope, args.val, mask, timeout)
+    let timeout =
+        Deadline::from_user(args.timeout, args.clockid)?.map_or(Timeout::None, Timeout::Absolute);
+    wait::wait(table, word, scope, args.val, bitset, timeout)
 }
 
 /// `AFUTEX_IOC_WAKE`.
@@ -88,10 +71,10 @@ pub(super) fn wait(domain: &Domain, args: afutex_wait) -> Result {
 ///
 /// `EINVAL` for unknown flags, a mask of 0 or of more than 32 bits, a misaligned address; those of
 /// [`wake::wake`].
-pub(super) fn wake(domain: &Domain, args: afutex_wake) -> Result<u32> {
-    let (word, scope) = word(args.uaddr, args.flags)?;
+pub(crate) fn wake(table: &Table<Wakee>, args: afutex_wake) -> Result<u32> {
+    let (word, scope) = parse_word(args.uaddr, args.flags)?;
 
-    wake::wake(domain, word, scope, args.count, mask(args.mask)?)
+    wake::wake(table, word, scope, args.count, check_bitset(args.mask)?)
 }
 
 /// `AFUTEX_IOC_REQUEUE`.
@@ -100,9 +83,9 @@ pub(super) fn wake(domain: &Domain, args: afutex_wake) -> Result<u32> {
 ///
 /// `EINVAL` for unknown flags, padding that is not 0, a value that does not fit the word, a
 /// misaligned address; those of [`requeue::requeue`].
-pub(super) fn requeue(domain: &Domain, args: afutex_requeue) -> Result<u32> {
-    let from = word(args.uaddr, args.flags)?;
-    let to = word(args.uaddr2, args.flags)?;
+pub(crate) fn requeue(table: &Table<Wakee>, args: afutex_requeue) -> Result<u32> {
+    let from = parse_word(args.uaddr, args.flags)?;
+    let to = parse_word(args.uaddr2, args.flags)?;
 
     if args.pad != 0 || !from.0.holds(args.val) {
         return Err(EINVAL);
@@ -111,7 +94,7 @@ pub(super) fn requeue(domain: &Domain, args: afutex_requeue) -> Result<u32> {
         wake: args.wake,
         requeue: args.requeue,
     };
-    requeue::requeue(domain, from, to, counts, Some(args.val))
+    requeue::requeue(table, from, to, counts, Some(args.val))
 }
 
 /// `AFUTEX_IOC_WAITV`.
@@ -121,11 +104,11 @@ pub(super) fn requeue(domain: &Domain, args: afutex_requeue) -> Result<u32> {
 /// `EINVAL` for none or too many words, another clock, and in each word for unknown flags, a
 /// reserved field that is not 0, a value that does not fit, a misaligned address; `EFAULT`,
 /// `ENOMEM`; those of [`waitv::waitv`].
-pub(super) fn waitv(domain: &Domain, args: afutex_waitv) -> Result<usize> {
+pub(crate) fn waitv(table: &Table<Wakee>, args: afutex_waitv) -> Result<usize> {
     if !(1..=bindings::AFUTEX_WAITV_MAX).contains(&args.nr) {
         return Err(EINVAL);
     }
-    let deadline = deadline(args.timeout, args.clockid)?;
+    let deadline = Deadline::from_user(args.timeout, args.clockid)?;
     let nr = args.nr as usize;
     let mut addr = usize::try_from(args.waiters).map_err(|_| EFAULT)?;
 
@@ -133,7 +116,7 @@ pub(super) fn waitv(domain: &Domain, args: afutex_waitv) -> Result<usize> {
     for _ in 0..nr {
         let waiter: futex_waitv = user_mem::read(addr)?;
         addr = addr.wrapping_add(size_of::<futex_waitv>());
-        let (word, scope) = word(waiter.uaddr, waiter.flags)?;
+        let (word, scope) = parse_word(waiter.uaddr, waiter.flags)?;
 
         if waiter.__reserved != 0 || !word.holds(waiter.val) {
             return Err(EINVAL);
@@ -147,16 +130,16 @@ pub(super) fn waitv(domain: &Domain, args: afutex_waitv) -> Result<usize> {
             GFP_KERNEL_ACCOUNT,
         )?;
     }
-    waitv::waitv(domain, &waiters, deadline)
+    waitv::waitv(table, &waiters, deadline)
 }
 
 /// `AFUTEX_IOC_WAKEV`. Returns how many words were gone through.
 ///
 /// # Errors
 ///
-/// `EINVAL` for too many words, or padding that is not 0; `EFAULT` if the array cannot be accessed,
-/// by when words before that may have been woken. Errors of single words go to them.
-pub(super) fn wakev(domain: &Domain, args: afutex_wakev) -> Result<usize> {
+/// `EINVAL` for too many words, or padding that is not 0; `EFAULT` if the array cannot be accessed;
+/// earlier words may have been woken by then. The error of a single word is stored in its `result`.
+pub(crate) fn wakev(table: &Table<Wakee>, args: afutex_wakev) -> Result<usize> {
     if args.nr > bindings::AFUTEX_WAKEV_MAX || args.pad != 0 {
         return Err(EINVAL);
     }
@@ -167,8 +150,8 @@ pub(super) fn wakev(domain: &Domain, args: afutex_wakev) -> Result<usize> {
     const FEW: usize = 16;
     let mut few = user_mem::Buffer::<afutex_wakev_word, FEW>::new();
     let mut done = 0;
-    // One for all of them: the caller's stores come before the call.
-    let waker = Waker::new(domain);
+    // One barrier for all words: the caller's stores come before the call.
+    let waker = Waker::new(table);
     while done < nr && !task::fatal_signal_pending() {
         let words = few.read(addr, nr - done)?;
 
@@ -186,8 +169,8 @@ pub(super) fn wakev(domain: &Domain, args: afutex_wakev) -> Result<usize> {
 }
 
 #[inline(always)]
-fn wake_word(waker: &Waker<'_>, args: &afutex_wakev_word) -> Result<u32> {
-    let (word, scope) = word(args.uaddr, args.flags)?;
+fn wake_word(waker: &Waker<'_, Wakee>, args: &afutex_wakev_word) -> Result<u32> {
+    let (word, scope) = parse_word(args.uaddr, args.flags)?;
 
     waker.wake(word, scope, args.count, args.mask)
 }

@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a futex word is known by.
+//! The identity of a futex word, and what holds it.
 //!
-//! | word                                    | identified by              | the key holds       |
+//! | word                                    | identified by              | held                |
 //! |-----------------------------------------|----------------------------|---------------------|
 //! | any, with `FUTEX_PRIVATE_FLAG`          | mm, address                | the `mm_struct`     |
 //! | anonymous memory, without               | mm, address                | the `mm_struct`     |
 //! | file, tmpfs, memfd or hugetlb, without  | page, offset in the page   | a pin on the page   |
 //!
-//! A private and a shared operation on one word never meet. The size of a word is no part of its
-//! key. Whatever the key holds keeps its address from being used again, so that a key never matches
-//! a stranger.
+//! A private and a shared operation on one word never meet. The size of a word is not part of its
+//! key. What a [`KeyRef`] holds keeps the address in its [`Key`] from being used again, so that a
+//! key never matches another object.
 //!
-//! Who waits pins, so that the word cannot move from its page for as long as it waits. Who wakes
-//! only looks at which page is mapped now, and holds it until the matching is done: if somebody
-//! waits on the word, that page is the pinned one.
+//! A waiter pins, so that the word cannot move from its page for as long as it waits. A waker only
+//! looks at which page is mapped now, and holds it until the matching is done: if there is a waiter
+//! on the word, that page is the pinned one.
 
-use super::stats;
-use super::table::Table;
+use super::count::{
+    Counted,
+    PINNED, //
+};
+use super::word::Scope;
+use crate::sys::fence::Fenced;
 use crate::sys::page::{
     Backing,
     MmSeq,
     PageRef,
     PinnedPage, //
 };
-use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::current;
 use kernel::mm::Mm;
@@ -33,24 +36,15 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 
-/// Whether a word may be shared with other processes: `FUTEX_PRIVATE_FLAG` says it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Identified by mm and address, whatever is mapped there.
-    Private,
-    /// Identified by what is mapped there.
-    Shared,
-}
-
 /// What kind of object a [`Key`] is relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Kind {
     /// An `mm_struct`, of a private word.
     Private,
-    /// An `mm_struct`, of a shared word in anonymous memory.
+    /// An `mm_struct`, of a shared word in anonymous memory: `FUT_OFF_MMSHARED` of futex(2).
     Mm,
-    /// A page.
+    /// A page, where futex(2) has an inode: `FUT_OFF_INODE`.
     Page,
 }
 
@@ -65,28 +59,31 @@ impl Kind {
     }
 }
 
-/// The identity of the memory of the current task.
+/// The identity of an mm.
 #[derive(Clone, Copy)]
-pub(crate) struct CurrentMm(usize);
+pub(crate) struct MmId(usize);
 
-impl CurrentMm {
+impl MmId {
     /// That of the current task.
     ///
     /// # Errors
     ///
     /// `EFAULT` if it has none.
     #[inline]
-    pub(crate) fn get() -> Result<Self> {
+    pub(crate) fn current() -> Result<Self> {
         let current = current!();
         let mm: &Mm = current.mm().ok_or(EFAULT)?;
 
         Ok(Self(mm.as_raw().addr()))
     }
 
-    /// As `get`, after a full barrier. Of a task that has none, it is that of no other task.
+    /// Passes a full barrier, and gets that of the current task; for a task without an mm, an
+    /// identity that matches no mm.
     #[inline]
-    pub(crate) fn get_after_fence() -> Self {
-        Self(task::mm_after_fence())
+    pub(crate) fn current_fenced() -> (Fenced, Self) {
+        let (fenced, mm) = Fenced::now_and_mm();
+
+        (fenced, Self(mm))
     }
 }
 
@@ -101,20 +98,20 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    fn new(kind: Kind, object: usize, offset: usize) -> Self {
+    pub(crate) fn new(kind: Kind, object: usize, offset: usize) -> Self {
         Self {
             object: object | kind as usize,
             offset,
         }
     }
 
-    /// Whom a private `word` belongs to in the memory of `mm`.
+    /// The key of a private `word` in the memory of `mm`.
     #[inline]
-    pub(crate) fn private(mm: CurrentMm, word: UserWord) -> Self {
+    pub(crate) fn private(mm: MmId, word: UserWord) -> Self {
         Self::new(Kind::Private, mm.0, word.addr())
     }
 
-    /// Whom `word` belongs to for a waker in the current task.
+    /// Calls `f` with the key of `word` for a waker in the current task.
     ///
     /// `f` runs while the page, if there is one, is held: it cannot become another word's.
     ///
@@ -123,7 +120,7 @@ impl Key {
     /// `EFAULT` if a shared word is not mapped readable. A private one is not looked at.
     #[inline]
     pub(crate) fn with<R>(word: UserWord, scope: Scope, f: impl FnOnce(&Self) -> R) -> Result<R> {
-        let mm = CurrentMm::get()?;
+        let mm = MmId::current()?;
 
         match scope {
             Scope::Private => Ok(f(&Self::private(mm, word))),
@@ -131,10 +128,10 @@ impl Key {
         }
     }
 
-    /// As `with`, of a shared word, where the memory of the current task is known.
+    /// Like [`Self::with`], of a shared word, for a caller that knows the mm of the current task.
     #[inline]
     pub(crate) fn with_shared<R>(
-        mm: CurrentMm,
+        mm: MmId,
         word: UserWord,
         f: impl FnOnce(&Self) -> R,
     ) -> Result<R> {
@@ -143,9 +140,9 @@ impl Key {
         Ok(f(&Self::shared(mm, page.backing(), page.id(), word)))
     }
 
-    /// Whom a shared `word` belongs to, in that page of the memory of `mm`.
+    /// The key of a shared `word`, in that page of the memory of `mm`.
     #[inline]
-    fn shared(mm: CurrentMm, backing: Backing, page: usize, word: UserWord) -> Self {
+    fn shared(mm: MmId, backing: Backing, page: usize, word: UserWord) -> Self {
         match backing {
             Backing::Anonymous => Self::new(Kind::Mm, mm.0, word.addr()),
             Backing::File => Self::new(Kind::Page, page, word.addr() % PAGE_SIZE),
@@ -161,35 +158,22 @@ impl Key {
         }
     }
 
-    /// Where in its page the word is, as all who share it see it.
+    /// The offset of the word in its page: the same in every mapping.
     pub(crate) fn page_offset(&self) -> usize {
         self.offset % PAGE_SIZE
     }
 
-    /// The bucket number of the word, of as many bits as `shift` leaves of 63.
-    ///
-    /// A multiplication of 64 by 64 bits with both halves folded: the mixing step of wyhash
-    /// (<https://github.com/wangyi-fudan/wyhash>). The seed is secret, so that nobody can choose
-    /// words that share a bucket. By itself the product of numbers of regular distance is too
-    /// regular: a second multiplication, by the golden ratio, of which the highest bits are taken,
-    /// is that of `hash_64` in `include/linux/hash.h`.
+    /// Object and offset, for the hash.
     #[inline]
-    pub(crate) fn bucket(&self, seed: &[u64; 2], shift: u32) -> usize {
-        const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
-
-        let a = self.object as u64 ^ seed[0];
-        let b = self.offset as u64 ^ seed[1];
-        let product = u128::from(a) * u128::from(b);
-        let folded = (product >> 64) as u64 ^ product as u64;
-
-        (folded.wrapping_mul(GOLDEN_RATIO) >> 1 >> (shift & 63)) as usize
+    pub(crate) fn parts(&self) -> (u64, u64) {
+        (self.object as u64, self.offset as u64)
     }
 }
 
-/// A page that is waited on, charged to who pinned it, for all the entries on one word.
+/// A pinned page, charged to the user that pinned it, for all the waiters on one word.
 pub(crate) struct WordPin {
     page: PinnedPage,
-    _count: stats::Counted,
+    _count: Counted,
 }
 
 /// What keeps the object of a [`Key`] from becoming another one.
@@ -202,46 +186,52 @@ enum Holder {
     Nothing,
 }
 
-/// A futex word that is waited on.
+/// A key, with a reference to what it names.
 ///
-/// Every entry has its own; those of one word share the pin.
+/// Every waiter has one; those of one word share the pin.
 ///
 /// # Invariants
 ///
-/// `id` names the object that `holder` holds.
+/// `key` names the object that `holder` holds.
 #[derive(Clone)]
 pub(crate) struct KeyRef {
-    id: Key,
+    key: Key,
     holder: Holder,
 }
 
 impl KeyRef {
-    /// Makes a key for a waiter on `word` in the current task. May sleep, and fault.
+    /// Creates one for a waiter on `word` in the current task. May sleep, and fault.
+    ///
+    /// `find` returns that of another waiter on the word, if there is one, to share its pin.
     ///
     /// # Errors
     ///
     /// `EFAULT` if a shared word is not mapped readable, `ENOMEM` if there is no memory or the page
-    /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` when
-    /// killed meanwhile.
-    pub(crate) fn for_waiter(table: &Table, word: UserWord, scope: Scope) -> Result<Self> {
+    /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` if the
+    /// task is killed.
+    pub(crate) fn get(
+        word: UserWord,
+        scope: Scope,
+        find: impl FnOnce(&Key) -> Option<Self>,
+    ) -> Result<Self> {
         let kind = match scope {
             Scope::Private => Kind::Private,
             Scope::Shared => {
                 let page = PinnedPage::pin(word.addr())?;
-                let id = Key::shared(CurrentMm::get()?, page.backing(), page.id(), word);
+                let key = Key::shared(MmId::current()?, page.backing(), page.id(), word);
 
-                if id.kind() == Kind::Page {
-                    // The page is charged once, to who waited first.
-                    if let Some(key) = table.key_of(&id) {
-                        return Ok(key);
+                if key.kind() == Kind::Page {
+                    // The page is charged once, to the first waiter.
+                    if let Some(found) = find(&key) {
+                        return Ok(found);
                     }
                     let pin = WordPin {
                         page: page.charge()?,
-                        _count: stats::Counted::new(&stats::PINNED),
+                        _count: Counted::new(&PINNED),
                     };
                     // INVARIANT: The page is pinned.
                     return Ok(Self {
-                        id,
+                        key,
                         holder: Holder::Page(Arc::new(pin, GFP_KERNEL_ACCOUNT)?),
                     });
                 }
@@ -253,29 +243,31 @@ impl KeyRef {
 
         // INVARIANT: The mm is held.
         Ok(Self {
-            id: Key::new(kind, mm.as_raw().addr(), word.addr()),
+            key: Key::new(kind, mm.as_raw().addr(), word.addr()),
             holder: Holder::Mm(mm.into()),
         })
     }
 
-    /// Whether the key is that of `word` for a waiter in the current task too. May sleep, and fault.
+    /// Whether this is also the key of `word` for a waiter in the current task. May sleep, and
+    /// fault.
     pub(crate) fn is_of(&self, word: UserWord, scope: Scope) -> bool {
-        Key::with(word, scope, |id| *id == self.id).unwrap_or(false)
+        Key::with(word, scope, |key| *key == self.key).unwrap_or(false)
     }
 
-    /// As `is_of`, for the same address as at that moment, without a look: `false` may be wrong.
-    pub(crate) fn is_unmoved(&self, since: &MmSeq) -> bool {
+    /// Whether the address at which this was found to be the key, after `seen_at`, still leads to
+    /// it. Does not look at the page: `false` may be wrong.
+    pub(crate) fn is_unmoved(&self, seen_at: &MmSeq) -> bool {
         match &self.holder {
-            Holder::Page(pin) => since.unchanged() && pin.page.is_attached(),
+            Holder::Page(pin) => seen_at.unchanged() && pin.page.is_attached(),
             _ => false,
         }
     }
 
-    /// Uses the pin of `other`, a key of the same word. Returns the one that is not needed, to be
-    /// dropped after the lock.
+    /// Uses the pin of `other`, if it is of the same word. Returns the one that is not needed, to
+    /// be dropped after the lock.
     pub(crate) fn share(&mut self, other: &Self) -> Option<Arc<WordPin>> {
         match (&mut self.holder, &other.holder) {
-            (Holder::Page(ours), Holder::Page(theirs)) if self.id == other.id => {
+            (Holder::Page(ours), Holder::Page(theirs)) if self.key == other.key => {
                 Some(core::mem::replace(ours, theirs.clone()))
             }
             _ => None,
@@ -284,17 +276,23 @@ impl KeyRef {
 
     /// The identity of the word.
     #[inline]
-    pub(crate) fn id(&self) -> &Key {
-        &self.id
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whether a page is pinned for it.
+    #[inline]
+    pub(crate) fn pins(&self) -> bool {
+        self.key.kind() == Kind::Page
     }
 }
 
-/// For tests: the word at `offset` of an object that there is not.
+/// For tests: the word at `offset` of an object that does not exist.
 #[cfg(CONFIG_KUNIT)]
 impl KeyRef {
-    pub(super) fn of_nothing(offset: usize) -> Self {
+    pub(crate) fn of_nothing(offset: usize) -> Self {
         Self {
-            id: Key::of_nothing(offset),
+            key: Key::of_nothing(offset),
             holder: Holder::Nothing,
         }
     }
@@ -302,7 +300,7 @@ impl KeyRef {
 
 #[cfg(CONFIG_KUNIT)]
 impl Key {
-    pub(super) fn of_nothing(offset: usize) -> Self {
+    pub(crate) fn of_nothing(offset: usize) -> Self {
         Self::new(Kind::Private, 0x1000, offset)
     }
 }
@@ -311,85 +309,17 @@ impl Key {
 mod tests {
     use super::*;
 
-    const SEED: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
-
-    fn id(kind: Kind, object: usize, offset: usize) -> Key {
+    fn key(kind: Kind, object: usize, offset: usize) -> Key {
         Key::new(kind, object, offset)
     }
 
     #[test]
     fn identity_is_kind_object_and_offset() {
-        let this = id(Kind::Page, 64, 8);
+        let this = key(Kind::Page, 64, 8);
 
-        assert!(this == id(Kind::Page, 64, 8));
-        assert!(this != id(Kind::Mm, 64, 8));
-        assert!(this != id(Kind::Page, 128, 8));
-        assert!(this != id(Kind::Page, 64, 9));
-    }
-
-    #[test]
-    fn bucket_depends_on_the_seed() {
-        let same = (0..1024usize)
-            .map(|n| id(Kind::Private, 0x1000, n * 4))
-            .filter(|id| id.bucket(&SEED, 53) == id.bucket(&[1, 2], 53))
-            .count();
-
-        assert!(same < 32);
-    }
-
-    const BUCKETS: usize = 256;
-    const SHIFT: u32 = 63 - BUCKETS.trailing_zeros();
-
-    /// Whether 16 for each bucket do not crowd: by chance no bucket has three times as many, and
-    /// hardly any has none.
-    fn spread(ids: impl Iterator<Item = Key>) -> bool {
-        let mut load = [0u8; BUCKETS];
-
-        for id in ids.take(BUCKETS * 16) {
-            let bucket = &mut load[id.bucket(&SEED, SHIFT)];
-            *bucket = bucket.saturating_add(1);
-        }
-        load.iter().all(|&n| n < 48) && load.iter().filter(|&&n| n == 0).count() < 4
-    }
-
-    /// Words at regular distances: packed, in cache lines of their own, one a page.
-    #[test]
-    fn strides_spread_over_the_buckets() {
-        for kind in [Kind::Private, Kind::Mm] {
-            for step in [1, 4, 64, 4096] {
-                let ids =
-                    (0..).map(|n| id(kind, 0xffff_8880_1234_5000, 0x7f12_3456_0000 + n * step));
-                assert!(spread(ids));
-            }
-        }
-    }
-
-    /// The first word of each page of a queue, by `struct page` and offset; all words of few pages.
-    #[test]
-    fn pages_spread_over_the_buckets() {
-        assert!(spread((0..).map(|n| id(
-            Kind::Page,
-            0xffff_ea00_0400_0000 + n * 64,
-            0
-        ))));
-        assert!(spread((0..).map(|n| {
-            id(
-                Kind::Page,
-                0xffff_ea00_0400_0000 + n / 1024 * 64,
-                n % 1024 * 4,
-            )
-        })));
-    }
-
-    /// Many processes with a word at one address.
-    #[test]
-    fn processes_spread_over_the_buckets() {
-        assert!(spread((0..).map(|n| {
-            id(
-                Kind::Private,
-                0xffff_8881_0000_0000 + n * 1536,
-                0x7ffe_0000_1000,
-            )
-        })));
+        assert!(this == key(Kind::Page, 64, 8));
+        assert!(this != key(Kind::Mm, 64, 8));
+        assert!(this != key(Kind::Page, 128, 8));
+        assert!(this != key(Kind::Page, 64, 9));
     }
 }

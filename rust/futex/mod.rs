@@ -1,76 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The futex: keys, the table, entries, and the operations on them.
+//! The futex: words, keys, the table, those that wait, and what callers can do.
+//!
+//! Nouns are generic over what is woken, `W`, and know of it only what the trait
+//! [`Wake`](bucket::Wake) says. `wakee` lists the kinds; verbs are written for the filled-in types.
+//!
+//! # Layers
+//!
+//! A file imports from lower layers only, and never from its own; the children of `watch` and `set`
+//! are files of their own.
+//!
+//! 1. word unread count slots quota opener
+//! 2. key
+//! 3. hash bucket
+//! 4. table
+//! 5. arm wake
+//! 6. wake_op requeue domain bell
+//! 7. sleeper fd watch set
+//! 8. wakee
+//! 9. wait waitv watch/file set/ctl
+//! 10. set/read
+//! 11. open
+//! 12. call futex2 stats
+//! 13. device
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod arm;
+#[cfg(CONFIG_KUNIT)]
+pub(crate) mod bell;
+pub(crate) mod bucket;
 pub(crate) mod call;
+pub(crate) mod count;
 pub(crate) mod device;
-pub(crate) mod entry;
+pub(crate) mod domain;
 pub(crate) mod fd;
 pub(crate) mod futex2;
+pub(crate) mod hash;
 pub(crate) mod key;
-pub(crate) mod member;
+pub(crate) mod open;
+pub(crate) mod opener;
 pub(crate) mod quota;
 pub(crate) mod requeue;
 pub(crate) mod set;
+pub(crate) mod sleeper;
+pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod unread;
 pub(crate) mod wait;
 pub(crate) mod waitv;
 pub(crate) mod wake;
+pub(crate) mod wake_op;
+pub(crate) mod wakee;
 pub(crate) mod watch;
-
-use crate::sys::bindings;
-use crate::sys::pseudo_fs::{
-    FsType,
-    PseudoFs,
-    PseudoFsType, //
-};
-use kernel::prelude::*;
-use kernel::sync::Arc;
-use quota::Users;
-use table::Table;
-
-/// `futexfs`, where the file descriptors live.
-pub(crate) struct FutexFs;
-
-impl PseudoFsType for FutexFs {
-    const NAME: &'static CStr = c"futexfs";
-    const MAGIC: usize = bindings::AFUTEX_FS_MAGIC as usize;
-    const LINK: &'static [u8] = b"futexfs:[futex]\0";
-
-    fn fs_type() -> &'static FsType<Self> {
-        static FS_TYPE: FsType<FutexFs> = FsType::new();
-
-        &FS_TYPE
-    }
-}
-
-/// One wait domain: everything that its domain share.
-#[pin_data]
-pub(crate) struct Domain {
-    /// Who waits.
-    pub(crate) table: Table,
-    /// Where their file descriptors live.
-    pub(crate) fs: Arc<PseudoFs<FutexFs>>,
-    /// How many watches each user has in sets.
-    pub(crate) users: Arc<Users>,
-}
-
-impl Domain {
-    /// Creates an initialiser for a domain in which nobody waits.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if `buckets` is not a power of two; `ENOMEM`; `EBUSY` if there is a filesystem called `futexfs`.
-    pub(crate) fn new(buckets: usize, max_user_watches: usize) -> Result<impl PinInit<Self>> {
-        let table = Table::new(buckets)?;
-        let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
-
-        let users = Arc::pin_init(Users::new(max_user_watches), GFP_KERNEL)?;
-
-        Ok(pin_init!(Self { table, fs, users }))
-    }
-}
+pub(crate) mod word;

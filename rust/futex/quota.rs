@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many watches a user may have in sets.
+//! The watches that a user may have in sets.
 
-use crate::sys::task;
+use crate::sys::machine;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::rbtree::{
@@ -27,13 +27,13 @@ struct User {
     watches: Atomic<usize>,
 }
 
-/// One more set of a user, and what is counted for all of his.
+/// A user with sets: how many, and what is counted for all of them.
 struct Node {
     user: Arc<User>,
     sets: usize,
 }
 
-/// The users who have sets.
+/// The users that have sets.
 #[pin_data]
 pub(crate) struct Users {
     #[pin]
@@ -46,7 +46,7 @@ impl Users {
     /// the watches of a user take 4 % of the memory, as epoll has it.
     pub(crate) fn new(limit: usize) -> impl PinInit<Self> {
         let limit = match limit {
-            0 => task::memory_bytes() / 25 / WATCH_BYTES,
+            0 => machine::memory_bytes() / 25 / WATCH_BYTES,
             limit => limit,
         };
 
@@ -125,7 +125,7 @@ impl Quota {
         self.user.watches.fetch_sub(count, Relaxed);
     }
 
-    /// What the user has, over all his sets, and what he may have.
+    /// What the user has, over all its sets, and what it may have.
     pub(crate) fn usage(&self) -> (usize, usize) {
         (self.user.watches.load(Relaxed), self.users.limit)
     }

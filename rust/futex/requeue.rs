@@ -2,36 +2,31 @@
 
 //! `FUTEX_REQUEUE` and `FUTEX_CMP_REQUEUE`.
 
-use super::key::{
-    Key,
-    KeyRef,
-    Scope, //
-};
-use super::table::{
+use super::bucket::{
     is_late,
     BucketInner,
-    Table, //
-};
-use super::wait::{
-    compare,
-    Refusal, //
-};
-use super::wake::{
+    Wake,
     WakeQ,
-    ANY,
     CAPACITY, //
 };
-use super::Domain;
-use crate::sys::nested_lock::{
-    lock_pair,
-    Pair, //
+use super::key::{
+    Key,
+    KeyRef, //
 };
+use super::table::Table;
+use super::word::{
+    compare,
+    Refusal,
+    Scope,
+    ANY, //
+};
+use crate::sys::nested_lock::Pair;
 use crate::sys::queues::Transfer;
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
 
-/// How many to wake, and of the next how many to move.
+/// How many waiters to wake, and how many of the next to move.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
     /// To be woken.
@@ -43,23 +38,23 @@ pub(crate) struct Counts {
 /// Why nothing was requeued.
 enum Failure {
     Refused(Refusal),
-    /// There are that many to wake, and the wake_q has not so much room.
+    /// There are that many to wake, and the `wake_q` lacks room for them.
     Room(usize),
 }
 
-/// Moves up to `count` of those who wait on `from` to the end of the queue of `to`, which is another
-/// word, and returns how many.
+/// Moves up to `count` waiters on `from` to the end of the queue of `to`, which is another word, and
+/// returns how many.
 ///
-/// Those from the number `limit` on are left alone: they came back to the end when they were woken.
-/// `inner` is that of `from`; `other` that of `to`, if it is not the same. A key of `from` must
-/// be held by the caller, so that none that is dropped here is the last.
-fn move_entries(
-    inner: Pin<&mut BucketInner>,
-    other: Option<Pin<&mut BucketInner>>,
+/// Those from the number `cutoff` on are left alone: they went to the end when they were woken.
+/// `inner` is the bucket of `from`; `other` that of `to`, if it is not the same. The caller holds a
+/// [`KeyRef`] of `from`, so that none that is dropped here is the last.
+fn move_waiters<W: Wake>(
+    inner: Pin<&mut BucketInner<W>>,
+    other: Option<Pin<&mut BucketInner<W>>>,
     from: &Key,
     to: &KeyRef,
     count: u32,
-    limit: u64,
+    cutoff: u64,
 ) -> u32 {
     let inner = inner.project();
     let mut moved = 0u32;
@@ -72,7 +67,7 @@ fn move_entries(
     };
 
     inner.queues.transfer(queues, from, |waiter| {
-        if moved == count || is_late(waiter.ticket, limit) {
+        if moved == count || is_late(waiter.ticket, cutoff) {
             return Transfer::Stop;
         }
         if waiter.wakee.has_unread() {
@@ -86,24 +81,24 @@ fn move_entries(
     moved
 }
 
-impl Table {
-    /// Wakes some who wait on `from` and moves others to the word of `to`, if `validate` does not
-    /// refuse. All of it is one step. Returns how many were woken or moved.
+impl<W: Wake> Table<W> {
+    /// Wakes some waiters on `from` and moves others to the word of `to`, if `validate` lets it.
+    /// All of it is one step. Returns how many were woken or moved.
     fn requeue(
         &self,
         from: &Key,
         mut to: KeyRef,
         counts: Counts,
-        wake_q: &mut WakeQ<'_>,
+        wake_q: &mut WakeQ<'_, W>,
         validate: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Failure> {
-        let to_id = *to.id();
+        let to_key = *to.key();
         let source = self.bucket_of(from);
-        let target = self.bucket_of(&to_id);
+        let target = self.bucket_of(&to_key);
 
-        // Who wakes `to` from here on looks for those who are being moved.
-        self.waiters_inc(&to_id, target, 1);
-        let mut pair = lock_pair(&source.inner, &target.inner);
+        // From here on a waker of `to` looks for those that are being moved.
+        self.waiters_inc(&to_key, target, 1);
+        let mut pair = self.lock_both(from, &to_key);
         let (mut inner, mut other) = match &mut pair {
             Pair::Same(inner) => (inner.as_mut(), None),
             Pair::Two(first, second) => (first.as_mut(), Some(second.as_mut())),
@@ -117,60 +112,59 @@ impl Table {
         };
         if let Some(failure) = refused {
             drop(pair);
-            self.waiters_dec(&to_id, target, 1);
+            self.waiters_dec(&to_key, target, 1);
             return Err(failure);
         }
 
-        let limit = inner.ticket.next();
-        inner.as_mut().take(from, to_wake, limit, ANY, wake_q);
+        let cutoff = inner.ticket.next();
+        inner.as_mut().wake(from, to_wake, cutoff, ANY, wake_q);
 
         let mut spare = None;
         let mut moved = 0;
         let mut waiting = None;
         let first = inner.as_mut().first_key(from);
-        if *from == to_id {
-            // They are where they are to go, and keep their order. Watches that were woken and
-            // stay are behind them now.
-            let stayed = wake_q.woken().wrapping_sub(wake_q.left() as u32);
+        if *from == to_key {
+            // They are in the right queue, and keep their order. Watches that were woken and stay
+            // are behind them now.
+            let stayed = wake_q.woken().wrapping_sub(wake_q.unqueued() as u32);
             moved = inner
                 .count_up_to(from, counts.requeue.saturating_add(stayed))
                 .saturating_sub(stayed);
         } else if first.is_some() {
             waiting = match &mut other {
-                Some(other) => other.as_mut().first_key(&to_id),
-                None => inner.as_mut().first_key(&to_id),
+                Some(other) => other.as_mut().first_key(&to_key),
+                None => inner.as_mut().first_key(&to_key),
             };
-            // One pin for all who wait on the word.
+            // One pin for all waiters on the word.
             spare = waiting.as_ref().and_then(|waiting| to.share(waiting));
-            moved = move_entries(inner, other, from, &to, counts.requeue, limit);
+            moved = move_waiters(inner, other, from, &to, counts.requeue, cutoff);
         }
-        let across = if *from == to_id { 0 } else { moved as i32 };
-        // Before anybody can take them off again.
-        self.waiters_inc(&to_id, target, across);
+        let across = if *from == to_key { 0 } else { moved as i32 };
+        // Before they can be dequeued.
+        self.waiters_inc(&to_key, target, across);
         drop(pair);
 
-        self.waiters_dec(from, source, wake_q.left().wrapping_add(across));
-        self.waiters_dec(&to_id, target, 1);
+        self.waiters_dec(from, source, wake_q.unqueued().wrapping_add(across));
+        self.waiters_dec(&to_key, target, 1);
         drop((first, waiting, spare, to));
         Ok(wake_q.woken().saturating_add(moved))
     }
 }
 
-/// Wakes `counts.wake` of those who wait on `from` and moves the next `counts.requeue` to `to`, if
-/// `from` holds `expected`, where there is one. Returns how many were woken or moved.
+/// Wakes `counts.wake` waiters on `from` and moves the next `counts.requeue` to `to`, if `from`
+/// holds `expected`, where that is given. Returns how many were woken or moved.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if `from` holds another value, `EFAULT` if it cannot be read, `EINTR` when killed
-/// meanwhile; those of [`Key::with`] for `from`, and of [`KeyRef::for_waiter`] for `to`.
-pub(crate) fn requeue(
-    domain: &Domain,
+/// `EAGAIN` if `from` holds another value, `EFAULT` if it cannot be read, `EINTR` if the task is
+/// killed; those of [`Key::with`] for `from`, and of [`Table::key_for`] for `to`.
+pub(crate) fn requeue<W: Wake>(
+    table: &Table<W>,
     from: (UserWord, Scope),
     to: (UserWord, Scope),
     counts: Counts,
     expected: Option<u64>,
 ) -> Result<u32> {
-    let table = &domain.table;
     let mut room = 0;
 
     loop {
@@ -183,9 +177,9 @@ pub(crate) fn requeue(
         let mut few = [const { None }; CAPACITY];
         let mut wake_q = WakeQ::new(&mut few);
         wake_q.reserve(room)?;
-        let target = KeyRef::for_waiter(table, to.0, to.1)?;
-        let done = Key::with(from.0, from.1, |id| {
-            table.requeue(id, target, counts, &mut wake_q, || match expected {
+        let target = table.key_for(to.0, to.1)?;
+        let done = Key::with(from.0, from.1, |key| {
+            table.requeue(key, target, counts, &mut wake_q, || match expected {
                 Some(expected) => compare(from.0, expected),
                 None => Ok(()),
             })

@@ -1,44 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters in `/sys/kernel/debug/afutex`: all 0 when nobody waits.
+//! Counters in `/sys/kernel/debug/afutex`: all 0 when there are no waiters.
 
+use super::count::{
+    FDS,
+    PINNED, //
+};
+use super::domain::Domain;
 use super::table::Totals;
-use super::Domain;
+use super::wakee::Wakee;
 use kernel::debugfs::{
     Dir,
     File, //
 };
 use kernel::fmt;
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
-/// Pages pinned.
-pub(crate) static PINNED: Atomic<i64> = Atomic::new(0);
-/// File descriptors, but for `/dev/afutex` itself.
-pub(crate) static FDS: Atomic<i64> = Atomic::new(0);
-
-/// One more of something, for as long as it exists.
-pub(crate) struct Counted(&'static Atomic<i64>);
-
-impl Counted {
-    /// Counts one up.
-    pub(crate) fn new(counter: &'static Atomic<i64>) -> Self {
-        counter.add(1, Relaxed);
-        Self(counter)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.add(-1, Relaxed);
-    }
-}
-
-type Counter = File<Arc<Domain>>;
+type Counter = File<Arc<Domain<Wakee>>>;
 
 /// The files.
 #[pin_data]
@@ -60,12 +40,12 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Creates an initialiser for the files of `domain`.
-    pub(crate) fn new(domain: Arc<Domain>) -> impl PinInit<Self> {
+    pub(crate) fn new(domain: Arc<Domain<Wakee>>) -> impl PinInit<Self> {
         let dir = Dir::new(c"afutex");
 
         pin_init!(Self {
             queued <- dir.read_callback_file(c"queued", domain.clone(), &|domain, out| {
-                write(out, totals(domain).entries)
+                write(out, totals(domain).queued)
             }),
             keys <- dir.read_callback_file(c"keys", domain.clone(), &|domain, out| {
                 write(out, totals(domain).keys)
@@ -87,7 +67,7 @@ impl Stats {
     }
 }
 
-fn totals(domain: &Arc<Domain>) -> Totals {
+fn totals(domain: &Arc<Domain<Wakee>>) -> Totals {
     domain.table.totals()
 }
 

@@ -2,16 +2,17 @@
 
 //! `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`.
 
-use super::entry::{
+use super::arm::queue_if;
+use super::bucket::{
     Entry,
-    Waiter,
-    Wakee, //
+    Waiter, //
 };
-use super::key::{
-    KeyRef,
+use super::table::Table;
+use super::wakee::Wakee;
+use super::word::{
+    compare,
     Scope, //
 };
-use super::Domain;
 use crate::sys::task::{
     self,
     Deadline,
@@ -22,37 +23,6 @@ use kernel::current;
 use kernel::prelude::*;
 use kernel::task::Task;
 use pin_init::stack_pin_init;
-
-/// Why an entry was not queued.
-pub(crate) enum Refusal {
-    /// The word holds another value.
-    Mismatch,
-    /// The word cannot be read without a page fault.
-    Fault,
-    /// The entry is queued already.
-    Busy,
-}
-
-/// Compares `word`, under the bucket's lock.
-pub(crate) fn compare(word: UserWord, expected: u64) -> Result<(), Refusal> {
-    match word.read_nofault() {
-        Some(value) if value == expected => Ok(()),
-        Some(_) => Err(Refusal::Mismatch),
-        None => Err(Refusal::Fault),
-    }
-}
-
-/// Faults in a word that was [`Refusal::Fault`].
-///
-/// # Errors
-///
-/// `EFAULT`, `EINTR` when killed meanwhile.
-pub(crate) fn fault_in(word: UserWord) -> Result {
-    if task::fatal_signal_pending() {
-        return Err(EINTR);
-    }
-    word.read().map(|_| ())
-}
 
 /// Until when to wait, and what an interruption by a signal returns.
 #[derive(Clone, Copy)]
@@ -82,55 +52,47 @@ impl Timeout {
     }
 }
 
-/// Sleeps until `word` is woken for a bit of `mask`, if it holds `expected`.
+/// Sleeps until `word` is woken for a bit of `bitset`, if it holds `expected`.
 ///
 /// # Errors
 ///
-/// - `EINVAL`: `mask` is 0.
+/// - `EINVAL`: `bitset` is 0.
 /// - `EAGAIN`: the word holds another value.
 /// - `ETIMEDOUT`: the deadline has passed.
 /// - `ERESTARTSYS`, `EINTR`, `ERESTARTNOHAND`: a signal came; see [`Timeout`].
 /// - `EFAULT`: the word cannot be read.
-/// - Those of [`KeyRef::for_waiter`].
+/// - Those of [`Table::key_for`].
 pub(crate) fn wait(
-    domain: &Domain,
+    table: &Table<Wakee>,
     word: UserWord,
     scope: Scope,
     expected: u64,
-    mask: u32,
+    bitset: u32,
     timeout: Timeout,
 ) -> Result {
-    if mask == 0 {
+    if bitset == 0 {
         return Err(EINVAL);
     }
-
     // Faults the word in, and spares the pin if it differs already.
     if word.read()? != expected {
         return Err(EAGAIN);
     }
 
-    let table = &domain.table;
-    let sleeper: &Task = current!();
-    let mut waiter = Waiter::new(
-        KeyRef::for_waiter(table, word, scope)?,
-        Wakee::Task(sleeper.into()),
-        mask,
-    );
+    let task: &Task = current!();
+    let key = table.key_for(word, scope)?;
+    let mut waiter = Some(Waiter::new(key, Wakee::Task(task.into()), bitset));
     stack_pin_init!(let entry = Entry::new());
-    while let Err((refusal, refused)) = table.enqueue(&entry, waiter, || compare(word, expected)) {
-        match refusal {
-            Refusal::Fault => fault_in(word)?,
-            _ => return Err(EAGAIN),
-        }
-        // What is mapped there may be another page now.
-        waiter = refused;
-        waiter.key = KeyRef::for_waiter(table, word, scope)?;
+    let queued = queue_if(table, &entry, &mut waiter, word, scope, || {
+        compare(word, expected)
+    })?;
+    if queued.is_none() {
+        return Err(EAGAIN);
     }
 
-    // Nothing returns from here on until the entry is off the table.
+    // Nothing returns from here on before the entry is off the table.
     let slept = task::sleep_until(timeout.deadline(), || !entry.is_queued());
     if table.dequeue(&entry).is_none() {
-        // Notice, whatever else happened.
+        // Woken, whatever else happened.
         return Ok(());
     }
     match slept {

@@ -2,54 +2,29 @@
 
 //! Sleeping on many words at once: futex_waitv(2).
 
-use super::entry::{
+use super::arm::queue_if;
+use super::bucket::{
     Entry,
-    Waiter,
-    Wakee, //
+    Waiter, //
 };
-use super::key::{
-    KeyRef,
-    Scope, //
-};
-use super::wait::{
+use super::sleeper::Sleeper;
+use super::table::Table;
+use super::wakee::Wakee;
+use super::word::{
     compare,
-    fault_in,
-    Refusal, //
+    Scope,
+    ANY, //
 };
-use super::wake::ANY;
-use super::Domain;
 use crate::sys::task::{
     self,
     Deadline,
     Sleep, //
 };
 use crate::sys::user_word::UserWord;
-use kernel::current;
 use kernel::prelude::*;
-use kernel::sync::aref::ARef;
-use kernel::sync::atomic::{
-    Acquire,
-    Atomic,
-    Release, //
-};
 use kernel::sync::Arc;
-use kernel::task::Task;
 
-/// A task that sleeps on many words.
-pub(crate) struct Sleeper {
-    task: ARef<Task>,
-    woken: Atomic<bool>,
-}
-
-impl Sleeper {
-    /// Wakes the task, whichever word was woken.
-    pub(super) fn notify(&self) {
-        self.woken.store(true, Release);
-        self.task.wake_up();
-    }
-}
-
-/// One of the words.
+/// One of the words: a checked `struct futex_waitv`.
 #[derive(Clone, Copy)]
 pub(crate) struct WaitSpec {
     /// The word.
@@ -60,27 +35,26 @@ pub(crate) struct WaitSpec {
     pub(crate) expected: u64,
 }
 
-/// A place to wait for one of them.
+/// A place to wait for one of them: what `struct futex_vector` is to futex(2).
 #[pin_data]
 struct Vector {
     #[pin]
-    entry: Entry,
+    entry: Entry<Wakee>,
 }
 
-/// The vectors for the words; taken off the table on drop.
+/// The places for the words; dequeued on drop.
 struct Queued<'a> {
-    domain: &'a Domain,
+    table: &'a Table<Wakee>,
     vectors: Pin<KVBox<[Vector]>>,
 }
 
 impl Queued<'_> {
-    /// Takes all off the table, and returns the number of one of the first `count` that was woken
-    /// before.
+    /// Dequeues all, and returns the number of one of the first `count` that was woken before.
     fn dequeue(&self, count: usize) -> Option<usize> {
         let mut woken = None;
 
         for (number, vector) in self.vectors.iter().enumerate().take(count) {
-            if self.domain.table.dequeue(&vector.entry).is_none() {
+            if self.table.dequeue(&vector.entry).is_none() {
                 woken = Some(number);
             }
         }
@@ -94,7 +68,7 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// Sleeps until one of `waiters` is woken, if all of them hold what they should. Returns the number
+/// Sleeps until one of the words is woken, if all of them hold what they should. Returns the number
 /// of one that was woken.
 ///
 /// # Errors
@@ -103,38 +77,31 @@ impl Drop for Queued<'_> {
 /// - `ETIMEDOUT`: `deadline` has passed.
 /// - `ERESTARTSYS`: a signal came.
 /// - `ENOMEM`.
-/// - Those of [`KeyRef::for_waiter`].
+/// - Those of [`Table::key_for`].
 pub(crate) fn waitv(
-    domain: &Domain,
-    waiters: &[WaitSpec],
+    table: &Table<Wakee>,
+    specs: &[WaitSpec],
     deadline: Option<Deadline>,
 ) -> Result<usize> {
-    let current: &Task = current!();
-    let sleeper = Arc::new(
-        Sleeper {
-            task: current.into(),
-            woken: Atomic::new(false),
-        },
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let sleeper = Sleeper::of_current()?;
     let queued = Queued {
-        domain,
+        table,
         vectors: KVBox::pin_slice(
             |_| try_pin_init!(Vector { entry <- Entry::new() }? Error),
-            waiters.len(),
+            specs.len(),
             GFP_KERNEL_ACCOUNT,
         )?,
     };
 
-    for (number, (waiter, vector)) in waiters.iter().zip(queued.vectors.iter()).enumerate() {
-        if let Err(err) = queue(domain, waiter, &sleeper, &vector.entry) {
-            // A wake that came meanwhile must not be lost.
+    for (number, (spec, vector)) in specs.iter().zip(queued.vectors.iter()).enumerate() {
+        if let Err(err) = queue(table, spec, &sleeper, &vector.entry) {
+            // A wake of one that was queued before must not be lost.
             return queued.dequeue(number).ok_or(err);
         }
     }
 
-    let slept = task::sleep_until(deadline, || sleeper.woken.load(Acquire));
-    match (queued.dequeue(waiters.len()), slept) {
+    let slept = task::sleep_until(deadline, || sleeper.is_woken());
+    match (queued.dequeue(specs.len()), slept) {
         (Some(number), _) => Ok(number),
         (None, Sleep::TimedOut) => Err(ETIMEDOUT),
         (None, _) => Err(ERESTARTSYS),
@@ -145,25 +112,27 @@ pub(crate) fn waitv(
 ///
 /// # Errors
 ///
-/// `EAGAIN` if the word holds another value; those of reading it and of [`KeyRef::for_waiter`].
-fn queue(domain: &Domain, spec: &WaitSpec, sleeper: &Arc<Sleeper>, entry: &Entry) -> Result {
-    if spec.word.read()? != spec.expected {
+/// `EAGAIN` if the word holds another value; those of reading it and of [`Table::key_for`].
+fn queue(
+    table: &Table<Wakee>,
+    spec: &WaitSpec,
+    sleeper: &Arc<Sleeper>,
+    entry: &Entry<Wakee>,
+) -> Result {
+    let WaitSpec {
+        word,
+        scope,
+        expected,
+    } = *spec;
+
+    if word.read()? != expected {
         return Err(EAGAIN);
     }
+    let key = table.key_for(word, scope)?;
+    let mut waiter = Some(Waiter::new(key, Wakee::Sleeper(sleeper.clone()), ANY));
+    let queued = queue_if(table, entry, &mut waiter, word, scope, || {
+        compare(word, expected)
+    })?;
 
-    loop {
-        let waiter = Waiter::new(
-            KeyRef::for_waiter(&domain.table, spec.word, spec.scope)?,
-            Wakee::Sleeper(sleeper.clone()),
-            ANY,
-        );
-        match domain
-            .table
-            .enqueue(entry, waiter, || compare(spec.word, spec.expected))
-        {
-            Ok(()) => return Ok(()),
-            Err((Refusal::Fault, _)) => fault_in(spec.word)?,
-            Err(_) => return Err(EAGAIN),
-        }
-    }
+    queued.map(|_| ()).ok_or(EAGAIN)
 }

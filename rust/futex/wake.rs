@@ -1,404 +1,395 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `FUTEX_WAKE`, `FUTEX_WAKE_BITSET` and `FUTEX_WAKE_OP`.
+//! Waking: `FUTEX_WAKE`, `FUTEX_WAKE_BITSET`, and what all other wakes are made of.
+//!
+//! # No wake is missed
+//!
+//! A waker that finds no waiters in a bucket takes no lock. That is safe because a waiter counts
+//! itself before it looks at the word, and a waker changes the word before it looks at the count:
+//!
+//! ```text
+//!   waiter                                waker
+//!
+//!   Table::queue()                        *word = new;          (in user space)
+//!     waiters += 1;         (A)           Waker::new()
+//!     smp_mb;               (implied)       smp_mb;             (gives a Fenced)
+//!     lock(bucket);                       wake()
+//!     if *word != expected  (B)             if waiters == 0     (C, takes the Fenced)
+//!         unlock; waiters -= 1;                 return 0;
+//!         return EAGAIN;                    lock(bucket);
+//!     queue the waiter;                     dequeue waiters
+//!     unlock(bucket);                       unlock(bucket);
+//!   sleep until dequeued                    notify them
+//! ```
+//!
+//! With a full barrier on both sides, B sees the new word or C sees the count. In the first case
+//! the waiter does not wait. In the second the waker takes the lock: if it does so after the waiter
+//! it finds the waiter queued; if before, its unlock orders the store to the word before the
+//! waiter's B, which then sees it. This is the pattern of store buffering, and the argument of
+//! `kernel/futex/waitwake.c`.
+//!
+//! Whoever dequeues a waiter then decrements the count. Shared words are counted once more, by
+//! their offset in the page, in the same way.
 
-use super::entry::Waiter;
+use super::bucket::{
+    rotate,
+    Bucket,
+    Counted,
+    Notify,
+    Wake,
+    WakeQ,
+    CAPACITY, //
+};
 use super::key::{
-    CurrentMm,
     Key,
-    Scope, //
+    MmId, //
 };
-use super::set::Set;
 use super::table::Table;
-use super::watch::Watch;
-use super::Domain;
-use crate::sys::bindings;
-use crate::sys::pseudo_file::Pollable;
-use crate::sys::task;
-use crate::sys::user_word::{
-    AtomicOp,
-    UserWord, //
+use super::unread::Unread;
+use super::word::{
+    Scope,
+    ANY, //
 };
+use crate::sys::fence::Fenced;
+use crate::sys::task;
+use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 
-/// Matches every entry: `FUTEX_BITSET_MATCH_ANY`.
-pub(crate) const ANY: u32 = bindings::FUTEX_BITSET_MATCH_ANY;
-
-/// How many entries are woken in one go: bounds the time a lock is held, and the stack.
-pub(super) const CAPACITY: usize = 16;
-
-/// How many are woken under one hold of a lock at most, though nobody need be told of them.
-const BURST: u32 = 64;
-
-/// Somebody who is to be told of a wake.
+/// A task that wakes one word or many.
 ///
-/// Dropped after the lock, with all that is in it.
-pub(super) enum Notice {
-    /// Whoever had this waiter.
-    Waiter(Waiter),
-    /// A watch, which keeps its waiter.
-    Watch(Arc<Pollable<Watch>>),
-    /// A set, whose members keep theirs.
-    Set(Arc<Pollable<Set>>),
+/// Creating one is a full barrier: a waiter that it fails to find sees all stores made before.
+pub(crate) struct Waker<'a, W> {
+    table: &'a Table<W>,
+    mm: MmId,
+    fenced: Fenced,
 }
 
-impl Notice {
-    /// Tells him. No lock may be held.
-    pub(super) fn notify(&self) {
-        match self {
-            Notice::Waiter(waiter) => waiter.wakee.notify(),
-            Notice::Watch(watch) => watch.notify_readable(),
-            Notice::Set(set) => set.notify_readable(),
-        }
-    }
-}
-
-/// Those that a waker has woken and not told yet.
-///
-/// Filled under a bucket's lock, told and dropped after it.
-pub(super) struct WakeQ<'a> {
-    /// On the caller's stack: too large to be moved about.
-    few: &'a mut [Option<Notice>; CAPACITY],
-    len: usize,
-    /// Room for more, if the caller made it before the lock was taken.
-    many: Option<KVVec<Notice>>,
-    woken: u32,
-    left: i32,
-}
-
-impl<'a> WakeQ<'a> {
-    /// Makes an empty wake_q, of room that is empty too.
-    pub(super) fn new(few: &'a mut [Option<Notice>; CAPACITY]) -> Self {
-        Self {
-            few,
-            len: 0,
-            many: None,
-            woken: 0,
-            left: 0,
-        }
-    }
-
-    /// Whether there is room for one more.
-    #[inline]
-    pub(super) fn has_room(&self) -> bool {
-        match &self.many {
-            None => self.len < CAPACITY && self.room() != 0,
-            Some(many) => self.len < CAPACITY || many.len() < many.capacity(),
-        }
-    }
-
-    /// How many more may be woken in one go, if nobody need be told of them.
-    #[inline]
-    pub(super) fn room(&self) -> u32 {
-        match &self.many {
-            None => BURST.saturating_sub(self.woken),
-            Some(_) => BURST,
-        }
-    }
-
-    /// How many there is room for in all.
-    pub(super) fn capacity(&self) -> usize {
-        CAPACITY.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
-    }
-
-    /// Makes room for `count`, all to be woken under one hold of the lock. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn reserve(&mut self, count: usize) -> Result {
-        if count > CAPACITY {
-            self.many = Some(KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?);
-        }
-        Ok(())
-    }
-
-    /// How many were woken.
-    pub(super) fn woken(&self) -> u32 {
-        self.woken
-    }
-
-    /// How many of them left the table.
-    pub(super) fn left(&self) -> i32 {
-        self.left
-    }
-
-    /// Counts those who were woken, and those of them who have left the table.
-    #[inline]
-    pub(super) fn count(&mut self, woken: u32, left: i32) {
-        self.woken = self.woken.wrapping_add(woken);
-        self.left = self.left.wrapping_add(left);
-    }
-
-    /// Adds somebody to be told. There must be room.
-    #[inline]
-    pub(super) fn push(&mut self, woken: Notice) {
-        match (self.few.get_mut(self.len), &mut self.many) {
-            (Some(slot), _) => {
-                *slot = Some(woken);
-                self.len = self.len.wrapping_add(1);
-            }
-            (None, Some(many)) => drop(many.push_within_capacity(woken)),
-            (None, None) => (),
-        }
-    }
-
-    fn last(&self) -> Option<&Notice> {
-        match &self.many {
-            Some(many) if !many.is_empty() => many.last(),
-            _ => self.few.get(self.len.wrapping_sub(1))?.as_ref(),
-        }
-    }
-
-    /// Adds a set, to be told once of all its members that are woken one after the other.
-    #[inline]
-    pub(super) fn push_set(&mut self, set: &Arc<Pollable<Set>>) {
-        if !matches!(self.last(), Some(Notice::Set(last)) if Arc::ptr_eq(last, set)) {
-            self.push(Notice::Set(set.clone()));
-        }
-    }
-
-    /// The set that was added last, if a set was.
-    #[inline]
-    pub(super) fn last_set(&self) -> Option<&Pollable<Set>> {
-        match self.last() {
-            Some(Notice::Set(set)) => Some(set),
-            _ => None,
-        }
-    }
-
-    /// Tells them, in order, drops what was taken off, and is empty again. No lock may be held.
-    pub(super) fn notify(&mut self) {
-        for slot in self.few.iter_mut().take(self.len) {
-            if let Some(woken) = slot.take() {
-                woken.notify();
-            }
-        }
-        if let Some(many) = &mut self.many {
-            for woken in many.drain_all() {
-                woken.notify();
-            }
-        }
-        self.len = 0;
-        self.woken = 0;
-        self.left = 0;
-    }
-}
-
-/// Somebody who wakes one word or many.
-///
-/// What he stored before he became one is seen by those whom he does not wake.
-pub(crate) struct Waker<'a> {
-    table: &'a Table,
-    mm: CurrentMm,
-}
-
-impl<'a> Waker<'a> {
+impl<'a, W: Wake> Waker<'a, W> {
     /// Makes the current task one. A full barrier.
     #[inline]
-    pub(crate) fn new(domain: &'a Domain) -> Self {
-        Self {
-            mm: CurrentMm::get_after_fence(),
-            table: &domain.table,
-        }
+    pub(crate) fn new(table: &'a Table<W>) -> Self {
+        let (fenced, mm) = MmId::current_fenced();
+
+        Self { table, mm, fenced }
     }
 
-    /// Wakes up to `count` of those who wait on `word` for a bit of `mask`, and returns how many.
+    /// Wakes up to `count` waiters on `word` that match `bitset`, and returns how many.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `mask` is 0; those of [`Key::with`], if anybody waits on a shared word at that
-    /// offset of a page: else no page is looked up.
+    /// `EINVAL` if `bitset` is 0; those of [`Key::with`], if there is a waiter on a shared word at
+    /// that offset of any page: else no page is looked up.
     #[inline(always)]
-    pub(crate) fn wake(&self, word: UserWord, scope: Scope, count: u32, mask: u32) -> Result<u32> {
-        if mask == 0 {
+    pub(crate) fn wake(
+        &self,
+        word: UserWord,
+        scope: Scope,
+        count: u32,
+        bitset: u32,
+    ) -> Result<u32> {
+        if bitset == 0 {
             return Err(EINVAL);
         }
         match scope {
             Scope::Private => {
-                Ok(self
-                    .table
-                    .wake_after_fence(&Key::private(self.mm, word), count, mask))
+                let key = Key::private(self.mm, word);
+
+                Ok(self.table.wake(&key, count, bitset, self.fenced))
             }
-            Scope::Shared if self.table.is_unshared(word) => Ok(0),
-            Scope::Shared => self.wake_shared(word, count, mask),
+            Scope::Shared if self.table.is_unshared(word, self.fenced) => Ok(0),
+            Scope::Shared => self.wake_shared(word, count, bitset),
         }
     }
 
-    /// As `wake`, by the page.
     #[inline(never)]
-    fn wake_shared(&self, word: UserWord, count: u32, mask: u32) -> Result<u32> {
-        Key::with_shared(self.mm, word, |id| {
-            self.table.wake_after_fence(id, count, mask)
+    fn wake_shared(&self, word: UserWord, count: u32, bitset: u32) -> Result<u32> {
+        Key::with_shared(self.mm, word, |key| {
+            self.table.wake(key, count, bitset, self.fenced)
         })
     }
 
-    /// As `wake`, of one, whatever he waits for: for who does nothing else.
+    /// Like [`Self::wake`], but wakes at most one waiter and ignores bitsets; for the ioctls that
+    /// only do this.
     #[inline(always)]
     pub(crate) fn wake_one(&self, word: UserWord, scope: Scope) -> Result<u32> {
         match scope {
-            Scope::Private => Ok(self
-                .table
-                .wake_one_after_fence(&Key::private(self.mm, word))),
-            Scope::Shared if self.table.is_unshared(word) => Ok(0),
+            Scope::Private => {
+                let key = Key::private(self.mm, word);
+
+                Ok(self.table.wake_one(&key, self.fenced))
+            }
+            Scope::Shared if self.table.is_unshared(word, self.fenced) => Ok(0),
             Scope::Shared => {
-                Key::with_shared(self.mm, word, |id| self.table.wake_one_after_fence(id))
+                Key::with_shared(self.mm, word, |key| self.table.wake_one(key, self.fenced))
             }
         }
     }
 }
 
-/// As [`Waker::wake`], of one word.
+/// Wakes up to `count` waiters on `word` that match `bitset`, and returns how many; the errors of
+/// [`Waker::wake`].
 #[inline]
-pub(crate) fn wake(
-    domain: &Domain,
+pub(crate) fn wake<W: Wake>(
+    table: &Table<W>,
     word: UserWord,
     scope: Scope,
     count: u32,
-    mask: u32,
+    bitset: u32,
 ) -> Result<u32> {
-    Waker::new(domain).wake(word, scope, count, mask)
+    Waker::new(table).wake(word, scope, count, bitset)
 }
 
-/// What `FUTEX_WAKE_OP` does to the second word, and asks of what it held: `val3` of futex(2).
-#[derive(Clone, Copy)]
-struct WakeOp {
-    op: AtomicOp,
-    compare: u32,
-    operand: i32,
-}
+impl<W: Wake> Table<W> {
+    /// Wakes up to `count` waiters on `key` that match `bitset`, in the order in which they came.
+    ///
+    /// Those that come after it began are left alone. Returns how many were woken.
+    #[inline]
+    pub(crate) fn wake(&self, key: &Key, count: u32, bitset: u32, fenced: Fenced) -> u32 {
+        let bucket = self.bucket_of(key);
 
-impl WakeOp {
-    /// Takes the encoding of `FUTEX_OP()` in `<linux/futex.h>` apart.
-    fn decode(encoded: u32) -> Self {
-        // Fields of 12 bits, with a sign.
-        let signed = |shift: u32| (encoded << shift) as i32 >> 20;
-        let mut arg = signed(8);
-
-        if encoded >> 28 & bindings::FUTEX_OP_OPARG_SHIFT != 0 {
-            arg = 1i32.wrapping_shl(arg as u32);
+        if bucket.waiters.none(fenced) {
+            return 0;
         }
-        Self {
-            op: AtomicOp {
-                op: encoded >> 28 & 7,
-                arg,
-            },
-            compare: encoded >> 24 & 15,
-            operand: signed(20),
+        self.wake_found(bucket, key, count, bitset)
+    }
+
+    /// Wakes the first waiter on `key`.
+    #[inline(always)]
+    fn wake_one(&self, key: &Key, fenced: Fenced) -> u32 {
+        let bucket = self.bucket_of(key);
+
+        if bucket.waiters.none(fenced) {
+            return 0;
+        }
+        self.wake_first(bucket, key, ANY)
+    }
+
+    /// Like [`Self::wake`], but leaves those alone that were queued at the number `cutoff` of the
+    /// bucket, or later.
+    pub(crate) fn wake_before(&self, key: &Key, cutoff: u64, count: u32, bitset: u32) -> u32 {
+        self.wake_many(self.bucket_of(key), key, Some(cutoff), count, bitset)
+    }
+
+    /// Passes on wakes that were counted for a waiter on `key` and not read. No lock may be held.
+    pub(crate) fn pass_on(&self, key: &Key, unread: Unread) {
+        if unread.count() != 0 {
+            let count = if unread.is_mixed() {
+                u32::MAX
+            } else {
+                unread.count()
+            };
+
+            self.wake(key, count, unread.bitset(), Fenced::now());
         }
     }
 
-    /// Whether `old` is what is asked for.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSYS` for an unknown comparison.
-    fn holds(self, old: i32) -> Result<bool> {
-        Ok(match self.compare {
-            bindings::FUTEX_OP_CMP_EQ => old == self.operand,
-            bindings::FUTEX_OP_CMP_NE => old != self.operand,
-            bindings::FUTEX_OP_CMP_LT => old < self.operand,
-            bindings::FUTEX_OP_CMP_LE => old <= self.operand,
-            bindings::FUTEX_OP_CMP_GT => old > self.operand,
-            bindings::FUTEX_OP_CMP_GE => old >= self.operand,
-            _ => return Err(ENOSYS),
-        })
+    /// Wakes in a bucket with waiters.
+    #[inline(never)]
+    fn wake_found(&self, bucket: &Bucket<W>, key: &Key, count: u32, bitset: u32) -> u32 {
+        match count {
+            // Most wakes are of one.
+            1 => self.wake_first(bucket, key, bitset),
+            _ => self.wake_many(bucket, key, None, count, bitset),
+        }
     }
-}
 
-/// Changes `second` as `encoded` says, wakes up to `count` on `first`, and, if `second` held what
-/// `encoded` asks for, up to `count2` on `second`. Returns how many were woken.
-///
-/// The change, and the drawing of the line between those who waited before and those who come
-/// after, are one step.
-///
-/// # Errors
-///
-/// `ENOSYS` for an unknown operation or comparison, `EFAULT` if `second` cannot be written, `EINTR`
-/// when killed meanwhile; those of [`Key::with`].
-pub(crate) fn wake_op(
-    domain: &Domain,
-    first: UserWord,
-    second: UserWord,
-    scope: Scope,
-    count: u32,
-    count2: u32,
-    encoded: u32,
-) -> Result<u32> {
-    let table = &domain.table;
-    let op = WakeOp::decode(encoded);
+    /// Wakes the first waiter on `key` that matches `bitset`.
+    ///
+    /// The wake of a watch that stays armed is written out here: a descriptor that is woken and
+    /// read again and again is the case that counts.
+    #[inline(always)]
+    fn wake_first(&self, bucket: &Bucket<W>, key: &Key, bitset: u32) -> u32 {
+        let mut guard = bucket.inner.lock();
+        let inner = guard.as_mut().project();
+        let Some(cursor) = inner.queues.find(key) else {
+            return 0;
+        };
+        let waiter = cursor.item();
+        let counted = if waiter.matches(bitset) {
+            waiter.wakee.count(bitset)
+        } else {
+            Counted::No
+        };
 
-    loop {
-        let tried = Key::with(first, scope, |id| {
-            Key::with(second, scope, |id2| {
-                let (old, before) = table.atomically(id, id2, || second.atomic_op(op.op));
-                let also = op.holds(old?)?;
-
-                let mut woken = table.wake_before(id, before.0, count, ANY);
-                if also {
-                    woken = woken.saturating_add(table.wake_before(id2, before.1, count2, ANY));
+        match counted {
+            Counted::Quietly => {
+                // A sole waiter keeps its ticket: a new one would only stop a concurrent wake of
+                // many, which is a wake of its own.
+                if !cursor.is_alone() {
+                    rotate(cursor, inner.ticket);
                 }
-                Ok(woken)
-            })
-        })??;
+                1
+            }
+            Counted::Listened(listener) => {
+                let listener = listener.clone();
 
-        match tried {
-            Err(err) if err == EFAULT => second.fault_in_writeable()?,
-            done => return done,
+                rotate(cursor, inner.ticket);
+                drop(guard);
+                listener.notify();
+                1
+            }
+            Counted::No => W::wake_first(guard, key, bitset, |unqueued| {
+                self.waiters_dec(key, bucket, unqueued)
+            }),
         }
-        if task::fatal_signal_pending() {
-            return Err(EINTR);
+    }
+
+    /// Wakes waiters until there are no more, `CAPACITY` or so under each hold of the lock.
+    #[inline(never)]
+    fn wake_many(
+        &self,
+        bucket: &Bucket<W>,
+        key: &Key,
+        mut cutoff: Option<u64>,
+        count: u32,
+        bitset: u32,
+    ) -> u32 {
+        let mut total = 0u32;
+        let mut few = [const { None }; CAPACITY];
+        let mut wake_q = WakeQ::new(&mut few);
+
+        loop {
+            let mut guard = bucket.inner.lock();
+            let inner = guard.as_mut();
+            let cutoff = *cutoff.get_or_insert(inner.ticket.next());
+            let remaining = count.wrapping_sub(total);
+            let more = inner.wake(key, remaining, cutoff, bitset, &mut wake_q);
+            drop(guard);
+
+            self.waiters_dec(key, bucket, wake_q.unqueued());
+            total = total.wrapping_add(wake_q.woken());
+            wake_q.notify();
+            if !more || task::fatal_signal_pending() {
+                return total;
+            }
         }
     }
 }
 
-#[kunit_tests(afutex_wake_op)]
+#[kunit_tests(afutex_wake)]
 mod tests {
+    use super::super::bell::*;
     use super::*;
 
-    /// `FUTEX_OP(op, oparg, cmp, cmparg)`.
-    fn encode(op: u32, arg: i32, compare: u32, operand: i32) -> u32 {
-        op << 28 | compare << 24 | (arg as u32 & 0xfff) << 12 | operand as u32 & 0xfff
+    fn wake(table: &Table<Bell>, offset: usize, count: u32) -> u32 {
+        table.wake(&Key::of_nothing(offset), count, ANY, Fenced::now())
     }
 
     #[test]
-    fn fields_have_signs() {
-        let op = WakeOp::decode(encode(1, -5, 2, -2048));
+    fn without_waiters() -> Result {
+        let table = Table::<Bell>::new(256)?;
 
-        assert_eq!(op.op.op, 1);
-        assert_eq!(op.op.arg, -5);
-        assert_eq!(op.compare, 2);
-        assert_eq!(op.operand, -2048);
-        assert_eq!(WakeOp::decode(encode(0, 2047, 0, 2047)).op.arg, 2047);
-    }
-
-    /// As in futex(2), a shift beyond the word is taken modulo 32.
-    #[test]
-    fn argument_may_be_a_shift() {
-        assert_eq!(WakeOp::decode(encode(8 | 2, 5, 0, 0)).op.arg, 32);
-        assert_eq!(WakeOp::decode(encode(8 | 2, 5, 0, 0)).op.op, 2);
-        assert_eq!(WakeOp::decode(encode(8, 33, 0, 0)).op.arg, 2);
-        assert_eq!(WakeOp::decode(encode(8, 31, 0, 0)).op.arg, i32::MIN);
+        assert_eq!(wake(&table, 0, u32::MAX), 0);
+        assert!(is_empty(&table));
+        Ok(())
     }
 
     #[test]
-    fn comparisons() -> Result {
-        for (compare, less, equal, greater) in [
-            (bindings::FUTEX_OP_CMP_EQ, false, true, false),
-            (bindings::FUTEX_OP_CMP_NE, true, false, true),
-            (bindings::FUTEX_OP_CMP_LT, true, false, false),
-            (bindings::FUTEX_OP_CMP_LE, true, true, false),
-            (bindings::FUTEX_OP_CMP_GT, false, false, true),
-            (bindings::FUTEX_OP_CMP_GE, false, true, true),
-        ] {
-            let op = WakeOp::decode(encode(0, 0, compare, -3));
+    fn first_come_first_woken() -> Result {
+        let table = Table::new(256)?;
+        let mut queued = KVec::new();
 
-            assert_eq!(op.holds(-4)?, less);
-            assert_eq!(op.holds(-3)?, equal);
-            assert_eq!(op.holds(-2)?, greater);
+        for _ in 0..40 {
+            queued.push(queue(&table, 0, Bell::once()?)?, GFP_KERNEL)?;
         }
-        assert!(WakeOp::decode(encode(0, 0, 6, 0)).holds(0).is_err());
+        // More than the queue of a waker holds.
+        assert_eq!(wake(&table, 0, 23), 23);
+        for (i, (entry, bell)) in queued.iter().enumerate() {
+            assert_eq!(entry.is_queued(), i >= 23);
+            assert_eq!(bell.notified(), u32::from(i < 23));
+        }
+        assert_eq!(wake(&table, 4, u32::MAX), 0);
+        assert_eq!(wake(&table, 0, u32::MAX), 17);
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    #[test]
+    fn count_of_zero_wakes_none() -> Result {
+        let table = Table::new(256)?;
+        let (entry, bell) = queue(&table, 0, Bell::once()?)?;
+
+        assert_eq!(wake(&table, 0, 0), 0);
+        assert!(entry.is_queued());
+        assert_eq!(bell.notified(), 0);
+        assert!(table.dequeue(&entry).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_waiter_is_woken_for_its_bits() -> Result {
+        let table = Table::new(256)?;
+        let key = Key::of_nothing(0);
+        let (first, _) = queue_for(&table, 0, Bell::once()?, 1)?;
+        let (second, _) = queue_for(&table, 0, Bell::once()?, 2)?;
+        let (third, bell) = queue_for(&table, 0, Bell::persistent()?, 4)?;
+
+        assert_eq!(table.wake(&key, u32::MAX, 8, Fenced::now()), 0);
+        assert_eq!(table.wake(&key, 1, 6, Fenced::now()), 1);
+        assert!(first.is_queued() && !second.is_queued());
+        assert_eq!(table.wake(&key, 1, 4, Fenced::now()), 1);
+        assert_eq!(bell.count(), 1);
+        assert_eq!(table.wake(&key, 2, 5, Fenced::now()), 2);
+        assert!(!first.is_queued());
+        assert!(table.dequeue(&third).is_some());
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    /// What stays queued is woken once by a wake of many, and then stands behind the others.
+    #[test]
+    fn persistent_waiters_go_to_the_end() -> Result {
+        let table = Table::new(256)?;
+        let (first, bell) = queue(&table, 0, Bell::persistent()?)?;
+        let (second, other) = queue(&table, 0, Bell::persistent()?)?;
+
+        assert_eq!(wake(&table, 0, 1), 1);
+        assert_eq!((bell.count(), other.count()), (1, 0));
+        assert_eq!(wake(&table, 0, 1), 1);
+        assert_eq!((bell.count(), other.count()), (1, 1));
+        assert_eq!(wake(&table, 0, u32::MAX), 2);
+        assert_eq!((bell.count(), other.count()), (2, 2));
+        assert!(first.is_queued() && second.is_queued());
+        for entry in [&first, &second] {
+            assert!(table.dequeue(entry).is_some());
+        }
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    /// A listener is notified, and a wake in place of a wakee without one is only counted.
+    #[test]
+    fn only_listeners_are_notified() -> Result {
+        let table = Table::new(256)?;
+        let (entry, bell) = queue(&table, 0, Bell::persistent()?)?;
+
+        assert_eq!(wake(&table, 0, 1), 1);
+        assert_eq!((bell.count(), bell.notified()), (1, 0));
+        bell.listen();
+        assert_eq!(wake(&table, 0, 1), 1);
+        assert_eq!(wake(&table, 0, 2), 1);
+        assert_eq!((bell.count(), bell.notified()), (3, 2));
+        assert!(table.dequeue(&entry).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn unread_wakes_are_passed_on() -> Result {
+        let table = Table::new(256)?;
+        let key = Key::of_nothing(0);
+        let (first, bell) = queue_for(&table, 0, Bell::persistent()?, 1)?;
+        let (second, other) = queue_for(&table, 0, Bell::persistent()?, 6)?;
+
+        table.pass_on(&key, Unread::changed_word());
+        assert_eq!((bell.count(), other.count()), (0, 0));
+        table.pass_on(&key, Unread::one(1).and(Unread::one(1)));
+        assert_eq!((bell.count(), other.count()), (1, 0));
+        // For different bits: to all that match any of them.
+        table.pass_on(&key, Unread::one(1).and(Unread::one(2)));
+        assert_eq!((bell.count(), other.count()), (2, 1));
+        for entry in [&first, &second] {
+            assert!(table.dequeue(entry).is_some());
+        }
         Ok(())
     }
 }

@@ -6,9 +6,10 @@
 //! that it could be proposed for `rust/kernel`. Nothing in here knows what a futex is.
 
 pub(crate) mod bindings;
-pub(crate) mod counter;
+pub(crate) mod fence;
 pub(crate) mod fifo;
 pub(crate) mod locked_vm;
+pub(crate) mod machine;
 pub(crate) mod misc_device;
 pub(crate) mod nested_lock;
 pub(crate) mod page;

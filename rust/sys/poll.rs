@@ -8,6 +8,7 @@
 //! while epoll still holds it, and wakes without a key. A [`PollHead`] belongs to a file's private
 //! data: epoll, poll, select and io_uring all let go of it before `->release`, so it needs neither.
 
+use super::fence::Fenced;
 use super::sigio::FasyncList;
 use super::task::{
     schedule_until,
@@ -133,7 +134,7 @@ impl PollHead {
     /// It pairs with the one that `poll_wait` and `prepare_to_wait_event` pass after they have put
     /// somebody on the queue, and before the state is looked at.
     #[inline]
-    pub(crate) fn has_listeners_after_fence(&self, fasync: &FasyncList) -> bool {
+    pub(crate) fn has_listeners(&self, fasync: &FasyncList, _: Fenced) -> bool {
         // SAFETY: The head is valid. The pointer may change at any time, as a whole.
         let is_empty = unsafe {
             let head = &raw const (*self.head.get()).head;

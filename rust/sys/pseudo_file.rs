@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h), `struct file_operations`.
 
+use super::fence::Fenced;
 use super::poll::{
     PollHead,
     PollRequest, //
@@ -98,11 +99,11 @@ impl<T> Pollable<T> {
     /// Whether there is anybody to tell. May be asked under a spinlock, after the state changed and
     /// a full barrier: a poller who comes later sees what changed.
     #[inline]
-    pub(crate) fn has_listeners_after_fence(&self) -> bool {
-        self.head.has_listeners_after_fence(&self.fasync)
+    pub(crate) fn has_listeners(&self, fenced: Fenced) -> bool {
+        self.head.has_listeners(&self.fasync, fenced)
     }
 
-    /// As `notify_readable`, of what [has listeners](Self::has_listeners_after_fence).
+    /// As `notify_readable`, of what [has listeners](Self::has_listeners).
     #[inline]
     pub(crate) fn notify_listeners(&self) {
         self.head.wake_listeners(&self.fasync);

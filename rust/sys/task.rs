@@ -41,6 +41,25 @@ impl Deadline {
         })
     }
 
+    /// Reads an absolute deadline on `clockid`; none if `addr` is 0.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for another clock than `CLOCK_MONOTONIC` and `CLOCK_REALTIME`; those of
+    /// [`Self::at_user_timespec`].
+    pub(crate) fn from_user(addr: u64, clockid: i32) -> Result<Option<Self>> {
+        let clock = match u32::try_from(clockid) {
+            Ok(bindings::CLOCK_MONOTONIC) => Clock::Monotonic,
+            Ok(bindings::CLOCK_REALTIME) => Clock::Realtime,
+            _ => return Err(EINVAL),
+        };
+
+        match addr {
+            0 => Ok(None),
+            addr => Self::at_user_timespec(addr, clock).map(Some),
+        }
+    }
+
     /// The moment that an absolute `timespec` is, in the time namespace of the current task.
     ///
     /// # Errors
@@ -163,33 +182,8 @@ pub(crate) fn fatal_signal_pending() -> bool {
     unsafe { afutex::afutex_fatal_signal_pending() }
 }
 
-/// The address of the current task's `mm_struct`, or 0: a full barrier, and then a look.
-#[inline]
-pub(crate) fn mm_after_fence() -> usize {
-    // SAFETY: Reads a field of the current task that only the task itself changes.
-    unsafe { afutex::afutex_mm_after_fence() }.addr()
-}
-
 /// Whether the current task may look into other tasks (`CAP_SYS_PTRACE`).
 pub(crate) fn may_ptrace() -> bool {
     // SAFETY: `capable` may be called from any task.
     unsafe { bindings::capable(bindings::CAP_SYS_PTRACE as i32) }
-}
-
-/// The number of CPUs that this machine may ever have.
-pub(crate) fn possible_cpus() -> usize {
-    // SAFETY: Reads a mask that does not change after boot.
-    unsafe { afutex::afutex_num_possible_cpus() as usize }
-}
-
-/// 64 random bits.
-pub(crate) fn random_u64() -> u64 {
-    // SAFETY: May be called from any context.
-    unsafe { bindings::get_random_u64() }
-}
-
-/// How many bytes of memory this machine has.
-pub(crate) fn memory_bytes() -> usize {
-    // SAFETY: Reads a counter.
-    unsafe { afutex::afutex_memory_pages() as usize }.saturating_mul(kernel::page::PAGE_SIZE)
 }

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making descriptors: `FUTEX_FD`, `AFUTEX_IOC_OPEN`, `AFUTEX_IOC_SET`.
+
+use super::bucket::Waiter;
+use super::domain::{
+    Domain,
+    FutexFs, //
+};
+use super::fd::FutexFd;
+use super::quota::Quota;
+use super::set::Set;
+use super::wakee::Wakee;
+use super::watch::Watch;
+use super::word::{
+    Request,
+    Scope,
+    ANY, //
+};
+use crate::sys::bindings::{
+    self,
+    afutex_open,
+    afutex_set, //
+};
+use crate::sys::pseudo_file::{
+    Pollable,
+    PseudoFile, //
+};
+use crate::sys::pseudo_fs::Mount;
+use crate::sys::sigio;
+use crate::sys::user_word::UserWord;
+use kernel::fs::file::{
+    flags,
+    FileDescriptorReservation, //
+};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Checks the flags and the signal of a descriptor; `EINVAL`.
+fn check(fd_flags: u32, signal: u32) -> Result {
+    if fd_flags & !(flags::O_CLOEXEC | flags::O_NONBLOCK) != 0 || !sigio::valid_signal(signal) {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// Makes a file of what `init` initialises, arms it, and installs it as a new descriptor.
+///
+/// Its owner is the current process, to be sent `signal` if that is not 0. Both are set before
+/// `arm` is called: no wake comes unsignalled. A wake between `arm` and the installation sends the
+/// signal, with the `si_fd` that is about to be valid.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`: too many files are open, in the process or the system. `ENOMEM`. Those of
+/// `arm`. Each leaves nothing behind.
+#[inline]
+fn install<F: PseudoFile>(
+    mount: &Mount<FutexFs>,
+    fd_flags: u32,
+    signal: u32,
+    init: impl PinInit<F>,
+    arm: impl FnOnce(&Arc<Pollable<F>>) -> Result,
+) -> Result<u32> {
+    let reservation = FileDescriptorReservation::get_unused_fd_flags(fd_flags & flags::O_CLOEXEC)?;
+    let fd = reservation.reserved_fd();
+    let data = Arc::pin_init(Pollable::new(init), GFP_KERNEL_ACCOUNT)?;
+    let file = mount.create(&data, fd_flags & flags::O_NONBLOCK, fd, signal)?;
+
+    arm(&data)?;
+    reservation.fd_install(file);
+    Ok(fd)
+}
+
+/// `FUTEX_FD`: a descriptor that waits on `word`, whatever it holds. Returns its number.
+///
+/// # Errors
+///
+/// - `EINVAL`: `signal` is no signal's number.
+/// - `EFAULT`: the word cannot be read.
+/// - Those of [`install`] and of [`Table::key_for`](super::table::Table::key_for).
+pub(crate) fn futex_fd(
+    domain: &Arc<Domain<Wakee>>,
+    mount: &Mount<FutexFs>,
+    word: UserWord,
+    scope: Scope,
+    signal: u32,
+) -> Result<u32> {
+    check(0, signal)?;
+    word.read()?;
+
+    let key = domain.table.key_for(word, scope)?;
+    let kind = key.key().kind();
+    let init = FutexFd::new(domain.clone(), word, kind, signal);
+
+    install(mount, 0, signal, init, |fd| {
+        let waiter = Waiter::new(key, Wakee::Fd(fd.clone()), ANY);
+
+        domain
+            .table
+            .queue(&fd.entry, waiter, || Ok(()))
+            .map_err(|_| EBUSY)
+    })
+}
+
+/// `AFUTEX_IOC_OPEN`: a descriptor for a watch. Returns its number.
+///
+/// # Errors
+///
+/// - `EINVAL`: unknown flags, a cookie, a signal that is none; those of [`Request::check`].
+/// - `EAGAIN`: the word holds another value, and `AFUTEX_READY` was not given.
+/// - `EFAULT`: the word cannot be read.
+/// - Those of [`install`] and of [`Table::key_for`](super::table::Table::key_for).
+pub(crate) fn watch(
+    domain: &Arc<Domain<Wakee>>,
+    mount: &Mount<FutexFs>,
+    args: afutex_open,
+) -> Result<u32> {
+    let request = Request::check(&args.watch)?;
+
+    check(args.fd_flags, args.signal)?;
+    if args.watch.cookie != 0 {
+        return Err(EINVAL);
+    }
+    // Before anything is made: a word that differs costs nothing.
+    let value = request.word.read()?;
+    if request.compares() && !request.has(bindings::AFUTEX_READY) && value != request.value {
+        return Err(EAGAIN);
+    }
+
+    let init = Watch::new(domain.clone(), request, args.signal);
+    install(mount, args.fd_flags, args.signal, init, |watch| {
+        Watch::arm_first(watch.as_arc_borrow())
+    })
+}
+
+/// `AFUTEX_IOC_SET`: a descriptor for a set without members. Returns its number.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags or a signal that is none; those of [`install`].
+pub(crate) fn set(
+    domain: &Arc<Domain<Wakee>>,
+    mount: &Mount<FutexFs>,
+    args: afutex_set,
+) -> Result<u32> {
+    check(args.fd_flags, args.signal)?;
+
+    let init = Set::new(domain.clone(), Quota::of_current(&domain.users)?);
+    install(mount, args.fd_flags, args.signal, init, |_| Ok(()))
+}
