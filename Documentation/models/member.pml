@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A member of a set that is added, changed, woken, told of and removed by different
- * tasks at once (rust/futex/member.rs, set.rs).
+ * A member of a set that is added, changed, woken, reported and removed by different
+ * tasks at once (rust/futex/set.rs and its children).
  *
- * As in watch.pml the word holds tokens, and a reader takes one for each wake that he
- * is told of. The member may be removed while it is still being armed, or changed to
- * wait on another word, by somebody who knows its number. When nothing moves any more, nobody waits for a
- * token that is there, and of a member that was removed nothing is left in the table.
+ * As in watch.pml the word holds tokens, and a reader takes one for each wake that is
+ * reported to it. The member may be removed while it is still being armed, or changed to
+ * wait on another word, by a task that knows its number. When nothing moves any more, no
+ * task waits for a token that is there, and nothing of a removed member is in the table.
  *
  * variant: PERSISTENT
  * variant: ONE_SHOT
- * mutant: GONE_LATE
+ * mutant: DEAD_LATE
  * mutant: ARM_DOES_NOT_LOOK
- * mutant: RETIRE_KEEPS_SEAT PERSISTENT
- * mutant: SETTLE_PASSES_NOTHING_ON
+ * mutant: UNQUEUE_KEEPS_WAITER PERSISTENT
+ * mutant: REMOVAL_PASSES_NOTHING_ON
  * mutant: CHANGE_PASSES_NOTHING_ON PERSISTENT
- * mutant: CHANGE_TAKES_WITHOUT_SEAT PERSISTENT
- * mutant: CHANGE_ARMS_WHAT_IS_GONE PERSISTENT
- * mutant: TOLD_BEFORE_WRITTEN
+ * mutant: CHANGE_TAKES_WITHOUT_WAITER PERSISTENT
+ * mutant: CHANGE_ARMS_WHAT_IS_DEAD PERSISTENT
+ * mutant: DELIVERED_BEFORE_WRITTEN
  */
 /* No more than the member can swallow: the next wake would mend what was lost. */
 #ifdef PERSISTENT
@@ -30,24 +30,24 @@
 
 byte word;			/* tokens in it */
 
-bit bucket;			/* the bucket's chain lock */
-chan ring = [3] of { byte };	/* who waits, first come first: the bucket's */
-bit other;			/* the member waits on the other word, where nobody else does */
+bit bucket;			/* the bucket's lock */
+chan queue = [3] of { byte };	/* the waiters, first come first: the bucket's */
+bit other;			/* the member waits on the other word, alone */
 
-/* A seat, and the word that it is of. */
+/* A waiter, and the word that it is of. */
 #define NONE 0
 #define THIS 1
 #define OTHER 2
 
 /* What the set's lock protects; what is done under it is one step. */
-byte count;			/* wakes to tell of */
-byte owed;			/* wakes to pass on */
-byte parked;			/* the member's seat, if it is here */
-bit listed;			/* the member is on the queue of those with something to tell */
-bit gone;
+byte count;			/* wakes to report */
+byte unread;			/* wakes to pass on */
+byte disarmed;			/* the member's waiter, if it is here */
+bit listed;			/* the member is on the ready list */
+bit dead;
 bit arming;
 
-bit woken;			/* the sleeper's seat was taken */
+bit woken;			/* the sleeper's waiter was taken */
 bit asleep;
 
 inline lock()
@@ -61,13 +61,13 @@ inline unlock()
 }
 
 /* Takes the member off the table. */
-inline dequeue(seat)
+inline dequeue(waiter)
 {
 	lock();
 	if
-	:: ring??[MEMBER] -> ring??MEMBER; seat = THIS
-	:: other -> other = 0; seat = OTHER
-	:: else -> seat = NONE
+	:: queue??[MEMBER] -> queue??MEMBER; waiter = THIS
+	:: other -> other = 0; waiter = OTHER
+	:: else -> waiter = NONE
 	fi;
 	unlock()
 }
@@ -76,21 +76,21 @@ inline wake_one()
 {
 	lock();
 	if
-	:: empty(ring) -> unlock()
-	:: nempty(ring) ->
-		ring?who;
+	:: empty(queue) -> unlock()
+	:: nempty(queue) ->
+		queue?who;
 		if
 		:: who == MEMBER ->
 			atomic {
 				count++;
-				owed++;
+				unread++;
 #ifdef PERSISTENT
-				ring!MEMBER;
+				queue!MEMBER;
 #else
-				parked = THIS;
+				disarmed = THIS;
 #endif
 				if
-				:: !gone -> listed = 1
+				:: !dead -> listed = 1
 				:: else
 				fi
 			};
@@ -103,11 +103,11 @@ inline wake_one()
 	fi
 }
 
-/* Owed::pass_on(), for the word of the seat. */
-inline pass_on(seat)
+/* Table::pass_on(), for the word of the waiter. */
+inline pass_on(waiter)
 {
 	do
-	:: got > 0 && seat == THIS -> got--; wake_one()
+	:: got > 0 && waiter == THIS -> got--; wake_one()
 	:: else -> got = 0; break
 	od
 }
@@ -128,13 +128,13 @@ active proctype other_waker()
 	:: other ->
 		atomic {
 			count++;
-			owed++;
+			unread++;
 #ifndef PERSISTENT
 			other = 0;
-			parked = OTHER;
+			disarmed = OTHER;
 #endif
 			if
-			:: !gone -> listed = 1
+			:: !dead -> listed = 1
 			:: else
 			fi
 		}
@@ -152,7 +152,7 @@ active proctype sleeper()
 		if
 		:: word > 0 -> unlock()
 		:: else ->
-			ring!SLEEPER;
+			queue!SLEEPER;
 			asleep = 1;
 			unlock();
 			/* There may be no token for it. */
@@ -161,7 +161,7 @@ active proctype sleeper()
 	od
 }
 
-/* Set::turn(): written to the user, and told, in one step. */
+/* Set::pass(): written to the user, and delivered, in one step. */
 active proctype reader()
 {
 	byte got;
@@ -170,26 +170,26 @@ active proctype reader()
 	:: atomic {
 		listed ->
 		got = count;
-#ifndef TOLD_BEFORE_WRITTEN
+#ifndef DELIVERED_BEFORE_WRITTEN
 		if
 		/* The user's memory is not there: all stays as it is. */
 		:: true -> got = 0
 		/* It is. */
-		:: true -> count = 0; owed = 0; listed = 0
+		:: true -> count = 0; unread = 0; listed = 0
 		fi
 #else
 		count = 0;
-		owed = 0;
+		unread = 0;
 		listed = 0
 #endif
 	   };
-#ifdef TOLD_BEFORE_WRITTEN
+#ifdef DELIVERED_BEFORE_WRITTEN
 	   if
 	   /* Too late: it is put back, if the member is still there. */
 	   :: true ->
 		atomic {
 			if
-			:: !gone -> count = count + got; owed = owed + got; listed = 1
+			:: !dead -> count = count + got; unread = unread + got; listed = 1
 			:: else
 			fi;
 			got = 0
@@ -211,50 +211,50 @@ active proctype reader()
 	od
 }
 
-/* Member::retire() */
-inline retire(seat)
+/* Member::unqueue() */
+inline unqueue(waiter)
 {
-#ifndef GONE_LATE
-	gone = 1;
+#ifndef DEAD_LATE
+	dead = 1;
 #endif
-	dequeue(seat);
+	dequeue(waiter);
 	atomic {
-#ifdef GONE_LATE
-		gone = 1;
+#ifdef DEAD_LATE
+		dead = 1;
 #endif
-#ifndef RETIRE_KEEPS_SEAT
+#ifndef UNQUEUE_KEEPS_WAITER
 		if
-		:: seat && !parked -> parked = seat
+		:: waiter && !disarmed -> disarmed = waiter
 		:: else
 		fi;
 #endif
-		seat = NONE;
+		waiter = NONE;
 		listed = 0
 	}
 }
 
-/* Member::settle(), of a member that is gone. */
-inline settle(seat)
+/* Member::pass_on_unread(), of a member that is dead. */
+inline pass_on_unread(waiter)
 {
 	atomic {
 		got = 0;
 		if
-		:: parked -> seat = parked; parked = NONE; got = owed; owed = 0
+		:: disarmed -> waiter = disarmed; disarmed = NONE; got = unread; unread = 0
 		:: else
 		fi
 	};
-#ifndef SETTLE_PASSES_NOTHING_ON
-	pass_on(seat);
+#ifndef REMOVAL_PASSES_NOTHING_ON
+	pass_on(waiter);
 #endif
-	seat = NONE
+	waiter = NONE
 }
 
 /* What follows when it is queued: Arming::arm(). */
-inline look_whether_gone(seat)
+inline look_whether_dead(waiter)
 {
 #ifndef ARM_DOES_NOT_LOOK
 	if
-	:: gone -> retire(seat); settle(seat)
+	:: dead -> unqueue(waiter); pass_on_unread(waiter)
 	:: else
 	fi;
 #endif
@@ -264,16 +264,16 @@ inline look_whether_gone(seat)
 /* AFUTEX_CTL_ADD, and perhaps AFUTEX_CTL_MOD. */
 active proctype armer()
 {
-	byte who, got, seat;
+	byte who, got, waiter;
 	bit was_gone;
 
 	/* Compares under the bucket's lock, for a word without a token. */
 	lock();
 	if
 	:: word == 0 ->
-		ring!MEMBER;
+		queue!MEMBER;
 		unlock();
-		look_whether_gone(seat)
+		look_whether_dead(waiter)
 	:: else -> unlock()
 	fi;
 
@@ -284,28 +284,28 @@ active proctype armer()
 	fi;
 
 	/* Arming::change() */
-	dequeue(seat);
+	dequeue(waiter);
 	atomic {
 		if
-		:: !seat -> seat = parked; parked = NONE
+		:: !waiter -> waiter = disarmed; disarmed = NONE
 		:: else
 		fi;
 		if
-		/* Whoever has the seat knows whom to wake instead. */
-#ifndef CHANGE_TAKES_WITHOUT_SEAT
-		:: seat -> got = owed; owed = 0
-		:: !seat -> got = 0
+		/* The holder of the waiter knows the word to pass on to. */
+#ifndef CHANGE_TAKES_WITHOUT_WAITER
+		:: waiter -> got = unread; unread = 0
+		:: !waiter -> got = 0
 #else
-		:: true -> got = owed; owed = 0
+		:: true -> got = unread; unread = 0
 #endif
 		fi;
-		was_gone = gone
+		was_gone = dead
 	};
 #ifndef CHANGE_PASSES_NOTHING_ON
-	pass_on(seat);
+	pass_on(waiter);
 #endif
-	seat = NONE;
-#ifndef CHANGE_ARMS_WHAT_IS_GONE
+	waiter = NONE;
+#ifndef CHANGE_ARMS_WHAT_IS_DEAD
 	if
 	:: was_gone -> goto out
 	:: else
@@ -314,7 +314,7 @@ active proctype armer()
 	lock();
 	other = 1;
 	unlock();
-	look_whether_gone(seat);
+	look_whether_dead(waiter);
 out:
 	skip
 }
@@ -322,15 +322,15 @@ out:
 /* AFUTEX_CTL_DEL. */
 active proctype remover()
 {
-	byte who, got, seat;
+	byte who, got, waiter;
 
-	retire(seat);
-	settle(seat)
+	unqueue(waiter);
+	pass_on_unread(waiter)
 }
 
 active proctype monitor()
 {
 	timeout ->
 		assert(!(word > 0 && asleep && !woken));
-		assert(gone && !ring??[MEMBER] && !other && !parked && !listed)
+		assert(dead && !queue??[MEMBER] && !other && !disarmed && !listed)
 }

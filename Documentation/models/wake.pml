@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A waker who finds that nobody waits takes no lock, and nobody misses a wake:
- * the argument at the top of rust/futex/table.rs.
+ * A waker that finds no waiters takes no lock, and no wake is missed:
+ * the argument at the top of rust/futex/wake.rs.
  *
  * Memory is weak: what a task stores stays in a buffer of its own, and comes out
  * at any moment; at a full barrier, and before a lock is released, at the latest.
  *
- * When nothing moves any more, nobody sleeps.
+ * When nothing moves any more, no task sleeps.
  *
- * mutant: NO_BARRIER_IN_ARRIVE
+ * mutant: NO_BARRIER_IN_INC
  * mutant: NO_BARRIER_IN_WAKE
- * mutant: COMPARE_BEFORE_ARRIVE
+ * mutant: COMPARE_BEFORE_INC
  */
 #define WAITERS 2
 
 bit word;			/* in memory: 1 is the new value */
-bit counted[WAITERS];		/* in memory: who is counted in the bucket */
+bit counted[WAITERS];		/* in memory: the bucket's count */
 bit word_buffered;		/* the waker's store of 1 is in its buffer */
 bit count_buffered[WAITERS];	/* so is a waiter's count of itself */
 
-bit locked;			/* the bucket's chain lock */
+bit locked;			/* the bucket's lock */
 bit queued[WAITERS];		/* what it protects */
 bit woken[WAITERS];
 
@@ -43,16 +43,16 @@ active [WAITERS] proctype waiter()
 	byte self = _pid - 1;
 	bit seen;
 
-#ifdef COMPARE_BEFORE_ARRIVE
+#ifdef COMPARE_BEFORE_INC
 	seen = word;
 #endif
-	/* Table::arrive() */
+	/* Table::waiters_inc() */
 	count_buffered[self] = 1;
-#ifndef NO_BARRIER_IN_ARRIVE
+#ifndef NO_BARRIER_IN_INC
 	!count_buffered[self];
 #endif
 	lock();
-#ifndef COMPARE_BEFORE_ARRIVE
+#ifndef COMPARE_BEFORE_INC
 	seen = word;
 #endif
 	if
@@ -65,7 +65,7 @@ active [WAITERS] proctype waiter()
 		locked = 0;
 		woken[self]
 	fi;
-	/* Table::leave(); who was woken is no longer counted, by the waker. */
+	/* Table::waiters_dec(): the waker counts off what it dequeued. */
 	counted[self] = 0
 }
 
