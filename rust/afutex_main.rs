@@ -5,9 +5,12 @@
 //! `/dev/afutex` does what futex(2) does, in a wait domain of its own, and gives out file
 //! descriptors that become readable when a futex word is woken.
 //!
-//! Two storeys. `sys` wraps what the `kernel` crate lacks, and has all that is unsafe. `futex` is
-//! the futex itself; data's way through it is ioctl (`device`, `call`, `futex2`), operation (`wait`,
-//! `wake`, `requeue`, `fd`, `watch`), `key`, `table`, `entry`, and the notification in `wake`.
+//! Two storeys. [`sys`] wraps what the `kernel` crate lacks, and has all unsafe code. [`futex`] is
+//! the futex itself; its head lists the layers. A call comes in at the top, `device`, and goes down:
+//! `device`, `call` and `futex2` decode an ioctl; `wait`, `waitv`, `watch/file`, `set/ctl`,
+//! `set/read` and `open` are what a caller can do; `wakee` lists what can be woken; `requeue`,
+//! `wake_op`, `wake` and `arm` are what can be done to the `table`; `bucket` has the locks, `key` the
+//! identity of a word.
 //!
 //! The ABI is stated in `include/uapi/linux/afutex.h` and documented in
 //! `Documentation/afutex.rst`; the design is in `Documentation/design.rst`.
