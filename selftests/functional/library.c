@@ -2,19 +2,39 @@
 /* include/afutex.h: the user library of 2002. */
 #include <sys/epoll.h>
 
-/* Counts the library's system calls. */
+/*
+ * Counts the library's ioctls, and what was refused for want of something: as often as
+ * refusals says, by this instead of the kernel.
+ */
 #include <sys/ioctl.h>
-static _Atomic long system_calls;
-static int counted_ioctl(int fd, unsigned long cmd, void *arg)
+#include <errno.h>
+#include <fcntl.h>
+static _Atomic long system_calls, shortages, refusals;
+static int counted(int ret)
+{
+	if (ret < 0 && (errno == ENOMEM || errno == EMFILE))
+		shortages++;
+	return ret;
+}
+static int counted_ioctl(int fd, unsigned long cmd, unsigned long arg)
 {
 	system_calls++;
-	return ioctl(fd, cmd, arg);
+	if (refusals > 0) {
+		refusals--;
+		errno = ENOMEM;
+		return counted(-1);
+	}
+	return counted(ioctl(fd, cmd, arg));
 }
-#define ioctl	counted_ioctl
+#define ioctl(fd, cmd, arg)	counted_ioctl(fd, cmd, (unsigned long)(arg))
+#define open(path, flags)	counted(open(path, flags))
 #include "../include/afutex.h"
 #undef ioctl
+#undef open
 
 #include "memory.h"
+
+#include <limits.h>
 
 FIXTURE(library)
 {
@@ -323,6 +343,102 @@ TEST_F_TIMEOUT(library, closing_descriptors_loses_no_token, 600)
 	EXPECT_EQ(3L * w.rounds, self->s->plain);
 	EXPECT_EQ(0, futex_trydown(&self->s->f));
 	EXPECT_LE(self->s->f.count, 0);
+}
+
+static void *down_thread(void *arg)
+{
+	return (void *)(intptr_t)futex_down(arg);
+}
+
+static void *up_thread(void *arg)
+{
+	return (void *)(intptr_t)futex_up(arg);
+}
+
+TEST_F(library, down_waits_where_memory_is_short)
+{
+	struct timespec ts = { 0, 5000000 };
+	pthread_t thread;
+	void *ret;
+
+	for (int fair = 0; fair < 2; fair++) {
+		futex_init(&self->s->f, 0);
+		/* Its time is kept. */
+		refusals = LONG_MAX;
+		EXPECT_EQ(-1, futex_down_timeout(&self->s->f, &ts));
+		EXPECT_EQ(ETIMEDOUT, errno);
+		shortages = 0;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, down_thread, &self->s->f));
+		EXPECT_TRUE(eventually(shortages > 2));
+		/* Sleeping or not, it gets the token. */
+		refusals = 0;
+		EXPECT_EQ(0, fair ? futex_up_fair(&self->s->f) : futex_up(&self->s->f));
+		pthread_join(thread, &ret);
+		EXPECT_EQ(NULL, ret);
+		EXPECT_EQ(-1, futex_trydown(&self->s->f));
+	}
+}
+
+TEST_F(library, up_reaches_the_waiter_where_memory_is_short)
+{
+	pthread_t thread;
+	void *ret;
+
+	for (int fair = 0; fair < 2; fair++) {
+		futex_init(&self->s->f, 0);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, down_thread, &self->s->f));
+		ASSERT_TRUE(counter_becomes("queued", 1));
+		shortages = 0;
+		refusals = 3;
+		EXPECT_EQ(0, fair ? futex_up_fair(&self->s->f) : futex_up(&self->s->f));
+		EXPECT_EQ(3, shortages);
+		pthread_join(thread, &ret);
+		EXPECT_EQ(NULL, ret);
+		EXPECT_EQ(-1, futex_trydown(&self->s->f));
+	}
+}
+
+/* Takes or puts back a token while no descriptor is left, and the device not open. */
+static int without_descriptors(struct futex *f, void *(*call)(void *), bool up_after)
+{
+	struct rlimit limit, none = { 0, 0 };
+	pthread_t thread;
+	void *ret;
+
+	close(_afutex_device_fd);
+	_afutex_device_fd = -1;
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 1;
+	none.rlim_max = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &none) || pthread_create(&thread, NULL, call, f))
+		return 2;
+	if (!eventually(shortages > 1))
+		return 3;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		return 4;
+	if (up_after && futex_up(f))
+		return 5;
+	pthread_join(thread, &ret);
+	return ret ? 6 : 0;
+}
+
+TEST_F(library, down_and_up_wait_for_a_descriptor)
+{
+	pid_t pid;
+
+	ASSERT_GE(afutex_device(), 0);
+	futex_init(&self->s->f, 0);
+	pid = fork();
+	if (!pid)
+		_exit(without_descriptors(&self->s->f, down_thread, true));
+	EXPECT_EQ(0, child_status(pid));
+
+	futex_init(&self->s->f, -1);
+	pid = fork();
+	if (!pid)
+		_exit(without_descriptors(&self->s->f, up_thread, false));
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(1, self->s->f.count);
 }
 
 /* Killed between being woken and taking the token: the next takes it. */

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Uses every function of include/afutex.h, in what C and C++ have in common: for
+ * selftests/library/matrix, which compiles it in every way that the header is for.
+ */
+#include "afutex.h"
+
+int every(int fd, uint32_t *word, struct futex *f);
+
+int every(int fd, uint32_t *word, struct futex *f)
+{
+	static struct futex other = FUTEX_INITIALIZER(1);
+	struct timespec ts = { 1, 0 };
+	struct futex_waitv waiter = { 0, (uintptr_t)word, FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, 0 };
+	struct afutex_wakev_word wake = { (uintptr_t)word, 1, FUTEX2_SIZE_U8, 1, 0 };
+	struct afutex_watch watch = afutex_watch_for(word, 0, FUTEX2_SIZE_U64, 0);
+	struct afutex_ctl item = { AFUTEX_CTL_ADD, 0, 0, 0, watch };
+	struct afutex_event event;
+	struct afutex_info info;
+	uint64_t wakes = 0;
+	uint32_t seen = 0;
+	int ret = afutex_device();
+
+	ret |= afutex_device_set(fd) | afutex_device_reopen() | afutex_device_info(&info);
+	ret |= afutex_futex(word, FUTEX_WAKE, 1, 0, NULL, 0);
+	ret |= afutex_word_wait(word, 1, FUTEX_BITSET_MATCH_ANY, FUTEX2_SIZE_U16, &ts);
+	ret |= afutex_word_wake(word, 1, FUTEX_BITSET_MATCH_ANY, FUTEX2_SIZE_U32);
+	ret |= afutex_word_requeue(word, 0, word + 1, FUTEX2_SIZE_U32, 1, 1);
+	ret |= afutex_wake_one(word) | afutex_wake_all(word);
+	ret |= afutex_wake_one_private(word) | afutex_wake_all_private(word);
+	ret |= afutex_words_wait(&waiter, 1, &ts) | afutex_words_wake(&wake, 1);
+	ret |= afutex_watch_open(word, 0, FUTEX_BITSET_MATCH_ANY, FUTEX2_SIZE_U32, O_CLOEXEC, 0);
+	ret |= afutex_watch_next(fd, word, &seen);
+	ret |= afutex_watch_rearm(fd, 0, AFUTEX_COMPARE, &wakes) | afutex_watch_read(fd, &wakes);
+	ret |= afutex_set_open(O_CLOEXEC, 0) | afutex_set_ctl(fd, &item, 1);
+	ret |= afutex_set_add(fd, &watch, &seen) | afutex_set_change(fd, seen, &watch);
+	ret |= afutex_set_remove(fd, seen) | afutex_set_read(fd, &event, 1);
+	ret |= afutex_set_ctl_wait(fd, &item, 1, &event, 1, NULL);
+	futex_init(f, 1);
+	ret |= futex_down(f) | futex_trydown(f) | futex_down_timeout(&other, &ts);
+	ret |= futex_up(f) | futex_up_fair(f) | futex_await(f, 0) | futex_claim(f);
+	return ret;
+}
