@@ -43,7 +43,7 @@ static void use(uint32_t value);
 static void other_event(int fd);
 
 /* README.md: begin */
-/* Opens a watch, which is readable when the word does not hold "seen" or was woken. */
+/* Opens a watch: readable if the word does not hold "seen", and when it is woken. */
 static int watch(int dev, _Atomic uint32_t *word, uint32_t seen)
 {
 	struct afutex_open open = {
@@ -68,20 +68,20 @@ static uint32_t next(int fd, _Atomic uint32_t *word)
 	do {
 		seen = atomic_load(word);
 		ret = ioctl(fd, AFUTEX_IOC_NEXT, (unsigned long)seen);
-		/* EAGAIN: the word changed again. The watch is not armed: do not wait. */
+		/* EAGAIN: the word has changed, the watch is not armed. Do not wait. */
 	} while (ret < 0 && errno == EAGAIN);
 	check(ret, "AFUTEX_IOC_NEXT");
 	return seen;
 }
 
-/* Changes the word, and wakes all who watch it. */
+/* Changes the word, and wakes all waiters. */
 static void change(int dev, _Atomic uint32_t *word)
 {
 	atomic_fetch_add(word, 1);
 	check(ioctl(dev, AFUTEX_IOC_WAKE_ALL, word), "AFUTEX_IOC_WAKE_ALL");
 }
 
-/* Handles changes of the word, and all else that epoll knows, until it holds "last". */
+/* Handles changes of the word, and all other events, until it holds "last". */
 static void loop(int ep, int dev, _Atomic uint32_t *word, uint32_t last)
 {
 	uint32_t seen = atomic_load(word), now;
@@ -164,7 +164,8 @@ static void watcher(int dev, _Atomic uint32_t *word, uint32_t last, int sock, in
 int main(int argc, char **argv)
 {
 	uint32_t last = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 20000;
-	int dev = check(open("/dev/afutex", O_RDWR | O_CLOEXEC), "/dev/afutex (is the module loaded?)");
+	int dev = check(open("/dev/afutex", O_RDWR | O_CLOEXEC),
+			"/dev/afutex (is the module loaded?)");
 	_Atomic uint32_t *word = mmap(NULL, sizeof(*word), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int sock[WATCHERS][2], ready[2], failed = 0, status;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Two processes, one ring in shared memory. The producer stores items and rings a
- * bell; the consumer sits in one epoll loop with the bell, a unix socket and a
- * timer. The bell is a futex word behind /dev/afutex first, and an eventfd then.
+ * bell; the consumer has one epoll loop for the bell, a unix socket and a timer. The
+ * bell is first a futex word behind /dev/afutex, and then an eventfd.
  *
  * usage: ring [ITEMS]
  *
- * A program to start from: the protocol between arming and sleeping is in
- * consume(), and is the same for every futex that is waited on through a
- * descriptor:
+ * It uses FUTEX_FD, as it was in 2002. The protocol between arming and sleeping is in
+ * consume():
  *
  *     arm; look again; if there is nothing, sleep
  *
- * What is stored before the arming is seen by the second look, and what is stored
- * after it wakes the sleeper.
+ * A store before the arming is seen by the second look, and a store after it wakes the
+ * consumer. New programs start from loop.c, which needs no second look: its watch is
+ * armed only if the word still holds what was seen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ struct ring {
 	_Alignas(64) _Atomic uint32_t tail;
 	/* Written by the consumer: the next slot to empty, and a word to be woken. */
 	_Alignas(64) _Atomic uint32_t head;
-	/* Whether the one or the other sleeps, or is about to, and wants a bell. */
+	/* Whether the consumer, or the producer, sleeps or is about to, and needs a bell. */
 	_Alignas(64) _Atomic uint32_t consumer_sleeps;
 	_Alignas(64) _Atomic uint32_t producer_sleeps;
 	/* What the producer did, for the report. */
@@ -69,11 +69,11 @@ struct bell {
 	const char *name;
 	/* Makes a descriptor that becomes readable at the next ring of the word. */
 	int (*arm)(struct bell *bell, _Atomic uint32_t *word);
-	/* Takes the descriptor's event away again, or closes it. */
+	/* Clears the event of the descriptor, or closes it. */
 	void (*disarm)(struct bell *bell, int fd);
 	/* Rings for the consumer, and for the producer. */
 	void (*ring)(struct bell *bell, _Atomic uint32_t *word);
-	/* Sleeps until word, which was seen to hold value, is rung. */
+	/* Sleeps until the word, which held value, is rung. */
 	void (*wait)(struct bell *bell, _Atomic uint32_t *word, uint32_t value);
 	bool one_shot;
 	int dev, to_consumer, to_producer;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * One descriptor for very many words. A reader watches N words in shared memory
- * through one set; other processes add to words at random and wake. It counts what
- * arrives, and shows what an event costs as N grows.
+ * through one set; other processes add to random words and wake them. The reader counts
+ * the events, and shows what an event costs as N grows.
  *
  * usage: set [WORDS]
  */
@@ -43,7 +43,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* Adds to words at random, and wakes who waits for them. */
+/* Adds to random words, and wakes their first waiter. */
 static void wake_at_random(int dev, _Atomic uint32_t *words, long n, unsigned int seed)
 {
 	for (int i = 0; i < WAKES; i++) {
@@ -56,7 +56,7 @@ static void wake_at_random(int dev, _Atomic uint32_t *words, long n, unsigned in
 	}
 }
 
-/* Has the set watch all the words, a batch at a time; the cookie is the number. */
+/* Adds all words to the set, a batch at a time; the cookie is the index of the word. */
 static void watch_all(int set, _Atomic uint32_t *words, long n)
 {
 	static struct afutex_ctl items[512];
@@ -130,7 +130,7 @@ static void run(int dev, long n)
 	for (int i = 0; i < WAKERS; i++)
 		wait(&status);
 
-	/* Every store was told of, at its word. */
+	/* Every store has its wake, at its word. */
 	for (long i = 0; i < n; i++)
 		wrong += counted[i] != words[i];
 	printf("%9ld %12.2f %12ld %9ld %12.2f %14.2f %8ld\n", n, added / 1e3 / n, wakes, reads,
@@ -152,12 +152,12 @@ int main(int argc, char **argv)
 		perror("/dev/afutex (is the module loaded?)");
 		return 1;
 	}
-	printf("%d processes wake words at random, %d times each; one reads a set of them.\n\n",
+	printf("%d processes wake random words, %d times each; one reads a set of the words.\n\n",
 	       WAKERS, WAKES);
 	printf("%9s %12s %12s %9s %12s %14s %8s\n", "words", "us to add 1", "wakes read", "reads",
 	       "reads a wake", "us for a wake", "wrong");
 	for (long n = 1; n <= most; n *= 10)
 		run(dev, n);
-	printf("\n(Times are those of the machine that this runs on, emulated or not.)\n");
+	printf("\n(The times are those of this machine, emulated or not.)\n");
 	return 0;
 }
