@@ -7,7 +7,8 @@
  * same layout for 32- and 64-bit callers and holds no pointers; an address is
  * a __u64. Fields called "pad" or "reserved" must be zero.
  *
- * Wakes here and wakes of futex(2) never meet: afutex has a table of its own.
+ * Wakes of afutex do not reach waiters of futex(2), nor the other way round: afutex
+ * has a table of its own.
  */
 #ifndef _UAPI_LINUX_AFUTEX_H
 #define _UAPI_LINUX_AFUTEX_H
@@ -151,8 +152,8 @@ struct afutex_wait {
 /**
  * struct afutex_wake - AFUTEX_IOC_WAKE: futex_wake(2)
  * @uaddr: address of the word
- * @mask:  whom to wake, not 0, 32 bits
- * @count: how many at most; 0 wakes nobody
+ * @mask:  which waiters to wake, not 0, 32 bits
+ * @count: how many at most; 0 wakes none
  * @flags: FUTEX2_SIZE_*, FUTEX2_PRIVATE
  */
 struct afutex_wake {
@@ -201,9 +202,9 @@ struct afutex_waitv {
 /**
  * struct afutex_wakev_word - one word of AFUTEX_IOC_WAKEV
  * @uaddr:  address of the word
- * @mask:   whom to wake, not 0
+ * @mask:   which waiters to wake, not 0
  * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE
- * @count:  how many at most; 0 wakes nobody
+ * @count:  how many at most; 0 wakes none
  * @result: set to how many were woken, or to a negative errno
  */
 struct afutex_wakev_word {
@@ -220,8 +221,8 @@ struct afutex_wakev_word {
  * @nr:    how many there are, up to AFUTEX_WAKEV_MAX
  * @pad:   must be 0
  *
- * Each word is woken by itself, in order; one that fails does not hold up the others.
- * Returns how many words were gone through: less than @nr if a fatal signal came.
+ * Each word is woken by itself, in order; one that fails does not stop the others.
+ * Returns how many words were processed: less than @nr if a fatal signal came.
  */
 struct afutex_wakev {
 	__u64 words;
@@ -245,7 +246,7 @@ struct afutex_set {
 
 /* What to do with a member of a set. */
 #define AFUTEX_CTL_ADD		1	/* add it, and set @id to its number */
-#define AFUTEX_CTL_MOD		2	/* have it wait for what @watch says now */
+#define AFUTEX_CTL_MOD		2	/* make it wait for @watch, and arm it */
 #define AFUTEX_CTL_DEL		3	/* remove it; @watch must be all 0 */
 
 /**
@@ -270,7 +271,7 @@ struct afutex_ctl {
  * @nr:    how many there are
  * @pad:   must be 0
  *
- * Each by itself, in order. Returns how many were gone through.
+ * Each by itself, in order. Returns how many were processed.
  */
 struct afutex_ctlv {
 	__u64 items;
@@ -283,10 +284,10 @@ struct afutex_ctlv {
 #define AFUTEX_VALUE_CHANGED	0x2	/* not armed: the word held another value */
 
 /**
- * struct afutex_event - something that a member of a set has to tell
+ * struct afutex_event - an event of a member of a set
  * @cookie: the member's
  * @why:    AFUTEX_WOKEN, AFUTEX_VALUE_CHANGED
- * @count:  wakes since it was told last
+ * @count:  wakes since the last event of the member
  */
 struct afutex_event {
 	__u64 cookie;
@@ -296,7 +297,7 @@ struct afutex_event {
 
 /**
  * struct afutex_set_wait - AFUTEX_IOC_SET_WAIT, on a set: a loop's whole turn
- * @items:     address of an array of struct afutex_ctl to go through first
+ * @items:     address of an array of struct afutex_ctl to process first
  * @nr_items:  how many there are; may be 0
  * @nr_events: how many events there is room for; not 0
  * @events:    address of an array of struct afutex_event to fill
@@ -346,8 +347,15 @@ struct afutex_set_wait {
 /*
  * On a watch: AFUTEX_IOC_REARM with AFUTEX_COMPARE. The argument is the expected
  * value itself: nothing is copied. Returns the wakes since it was read last, at
- * most INT_MAX. After EAGAIN, the word holds another value, it was read all the
- * same and is not armed.
+ * most INT_MAX.
+ *
+ * EAGAIN: the word holds another value; the watch was read and is NOT armed. This is
+ * the reverse of a read's EAGAIN: look again at once, do not wait for an event:
+ *
+ *	do {
+ *		seen = atomic_load(word);
+ *		ret = ioctl(fd, AFUTEX_IOC_NEXT, (unsigned long)seen);
+ *	} while (ret < 0 && errno == EAGAIN);
  */
 #define AFUTEX_IOC_NEXT			_IO(AFUTEX_IOC_MAGIC, 0x14)
 
