@@ -60,6 +60,7 @@ use super::count::{
     FDS, //
 };
 use super::domain::Domain;
+use super::key::KeyRef;
 use super::opener::Opener;
 use super::quota::Quota;
 use super::slots::Slots;
@@ -214,14 +215,13 @@ impl<W: Wake> Member<W> {
         ready.list().state(&self.link)
     }
 
-    /// Counts a wake. Returns whether the member stays armed. Under the bucket's lock.
-    ///
-    /// `pins` says whether its key pins a page.
+    /// Counts a wake of its waiter on `key`. Returns whether the member stays armed. Under the
+    /// bucket's lock.
     #[inline(always)]
     pub(crate) fn add_wake(
         this: &Arc<Self>,
         ready: Pin<&mut Ready<W>>,
-        pins: bool,
+        key: &KeyRef,
         bitset: u32,
     ) -> bool {
         let mut list = ready.list();
@@ -230,7 +230,7 @@ impl<W: Wake> Member<W> {
 
         state.count = state.count.saturating_add(1);
         state.unread = state.unread.and(Unread::one(bitset));
-        if !persistent && pins {
+        if !persistent && key.pins() {
             Self::note_unsettled(this, state);
         }
         if !state.dead {

@@ -192,6 +192,7 @@ impl Wake for Wakee {
         }
     }
 
+    #[inline(always)]
     fn has_unread(&self) -> bool {
         match self {
             Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) => false,
@@ -213,7 +214,7 @@ struct Run<'a> {
 
 /// Wakes the member of `set` at the cursor and those behind it, as long as they are members of the
 /// set, match, and came before `cutoff`; `most` at most, but at least one. Under the bucket's lock.
-#[inline]
+#[inline(always)]
 fn wake_members<'a>(
     set: &Pollable<Set<Wakee>>,
     mut at: Cursor<'a, Waiter<Wakee>>,
@@ -230,7 +231,7 @@ fn wake_members<'a>(
         let waiter = at.item();
         let next = match &waiter.wakee {
             Wakee::Member(member)
-                if !Member::add_wake(member, ready.as_mut(), waiter.key.pins(), bitset) =>
+                if !Member::add_wake(member, ready.as_mut(), &waiter.key, bitset) =>
             {
                 unqueued = unqueued.wrapping_add(1);
                 at.disarm(ready.as_mut())

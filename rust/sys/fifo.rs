@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A queue of what others own: first come, first served.
+//! A first-in, first-out list of links that their owners keep.
 //!
-//! A [`Fifo`] lives under a lock. Each [`Link`] is part of its owner's memory, belongs to one
-//! queue, and has a state that the queue's lock protects, whether the link is on the queue or not.
+//! A [`Fifo`] lives under a lock. Each [`Link`] is part of its owner's memory, belongs to one list,
+//! and has a state that the list's lock protects, whether the link is on the list or not.
 //!
-//! [`kernel::list`] holds a reference to each item, and gives it to who takes the item off. Here
-//! an owner takes his link off before he goes, and those who serve the queue see states only: they
-//! need neither count references nor drop what they must not drop under a lock.
+//! [`kernel::list`] holds a reference to each item, and hands it out when the item is removed. Here
+//! an owner removes its link before it is freed, and whoever goes through the list sees states
+//! only: there are no references to count, and none to drop under a lock.
 
 use super::read_once::{
     read_once,
@@ -43,8 +43,8 @@ const ON_LIST: usize = 1;
 ///
 /// # Invariants
 ///
-/// - `queue` is the address of a pinned [`Fifo`], which may be gone, or one more. Who borrows that
-///   `Fifo` mutably, and nobody else, may change it and access the other fields.
+/// - `queue` is the address of a pinned [`Fifo`], which may be gone, or one more. The holder of a
+///   mutable reference to that `Fifo`, and nothing else, may change it and access the other fields.
 /// - It is one more exactly if the link is on that queue.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Link<S> {
@@ -57,8 +57,8 @@ pub(crate) struct Link<S> {
 
 // SAFETY: Only states are ever accessed through a link, each by one thread at a time.
 unsafe impl<S: Send> Send for Link<S> {}
-// SAFETY: By the type invariants nobody has access to a state but through a mutable reference that
-// there is only one of.
+// SAFETY: By the type invariants a state is only accessed through a mutable reference, of which there
+// is only one.
 unsafe impl<S: Send> Sync for Link<S> {}
 
 impl<S> Link<S> {
@@ -83,7 +83,7 @@ impl<S> Link<S> {
 impl<S> PinnedDrop for Link<S> {
     /// An owner takes the link off before it goes: else the queue would lead into freed memory.
     fn drop(self: Pin<&mut Self>) {
-        // Who took it off is done with it.
+        // Pairs with the release in `unlink`: the remover is done with it.
         assert!(self.queue.load(Acquire) & ON_LIST == 0);
     }
 }
@@ -113,7 +113,7 @@ impl<S> PinnedDrop for Fifo<S> {
 }
 
 impl<S> Fifo<S> {
-    /// Creates an initialiser for a queue with nobody on it.
+    /// Creates an initialiser for an empty list.
     pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: `ends` is a circle of one.
         pin_init!(&this in Self {
@@ -139,7 +139,7 @@ impl<S> Fifo<S> {
         ptr::from_ref(self).addr()
     }
 
-    /// Whether nobody is on it.
+    /// Whether it is empty.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: The ends of a queue change only while it is borrowed mutably.

@@ -2,8 +2,9 @@
 
 //! Relaxed loads and stores, without a call.
 //!
-//! [`Atomic::load`] calls a function of the kernel's C helpers for what is one instruction on every
-//! machine. Where a load decides whether there is anything to do at all, that call is most of it.
+//! Without `CONFIG_RUST_INLINE_HELPERS` (Debian's kernels), [`Atomic::load`] calls a C helper for
+//! what is one instruction on every machine. Where a load decides whether there is anything to do at
+//! all, that call is most of it. With that option this file is not needed.
 
 use kernel::sync::atomic::Atomic;
 
@@ -15,7 +16,7 @@ impl ReadOnce for i32 {}
 impl ReadOnce for u64 {}
 impl ReadOnce for usize {}
 
-/// As `atomic.load(Relaxed)`.
+/// `atomic.load(Relaxed)`.
 #[inline(always)]
 pub(crate) fn read_once<T>(atomic: &Atomic<T>) -> T
 where
@@ -26,7 +27,7 @@ where
     unsafe { atomic.as_ptr().read_volatile() }
 }
 
-/// As `atomic.store(value, Relaxed)`.
+/// `atomic.store(value, Relaxed)`.
 #[inline(always)]
 pub(crate) fn write_once<T>(atomic: &Atomic<T>, value: T)
 where

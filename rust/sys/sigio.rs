@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Signal-driven I/O: who is to be signalled when a file becomes ready.
+//! Signal-driven I/O: the processes that are signalled when a file becomes ready.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h), `struct fasync_struct`.
 
@@ -46,7 +46,7 @@ impl FasyncList {
         to_result(unsafe { bindings::fasync_helper(fd, file.as_ptr(), on.into(), self.list.get()) })
     }
 
-    /// Whether nobody is to be signalled at this moment.
+    /// Whether there is no process to be signalled at this moment.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         // SAFETY: A pointer, which may change at any time, as a whole.
@@ -67,7 +67,7 @@ pub(crate) fn valid_signal(sig: u32) -> bool {
 
 /// Makes the current process the owner of `file`, to be sent `sig`.
 ///
-/// What `F_SETOWN` and `F_SETSIG` do. For a file nobody else can reach yet, with `sig` valid.
+/// What `F_SETOWN` and `F_SETSIG` do. For a file that is not installed yet, with `sig` valid.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@
 
 //! Small structures in the current task's memory, read and written word by word.
 //!
-//! `copy_from_user` and its like are calls to a string instruction, whose start costs more than the
-//! copy of a few words. [`kernel::uaccess`] has only these.
+//! `copy_from_user` is a call to a string instruction, whose start costs more than the copy of a few
+//! words. [`kernel::uaccess`] has only such functions.
 
 use super::bindings;
 use core::mem::MaybeUninit;
@@ -18,7 +18,7 @@ use kernel::transmute::{
 #[repr(C, align(8))]
 struct Aligned<T>(T);
 
-/// What a helper says, which knows one error only.
+/// The result of a helper, whose only error is `EFAULT`.
 #[inline]
 fn done(ret: i32) -> Result {
     if ret == 0 {
@@ -133,7 +133,7 @@ pub(crate) fn write_slice<T: AsBytes>(addr: usize, values: &[T]) -> Result {
     done(unsafe { bindings::afutex_put_words(addr, values.as_ptr().cast(), count as u32) })
 }
 
-/// Where a reader wants what he reads.
+/// The destination of a read.
 pub(crate) trait Dest {
     /// How many bytes there is room for.
     fn room(&self) -> usize;
@@ -141,14 +141,14 @@ pub(crate) trait Dest {
     /// Writes a structure of whole words; `EFAULT`, and then nothing counts as written.
     fn put<T: AsBytes>(&mut self, value: &T) -> Result;
 
-    /// As `put`, of a structure of two words, without faulting in the memory that is written to:
-    /// `EFAULT` may mean no more than that it is not there. Never sleeps.
+    /// Like [`Self::put`], of a structure of two words, with page faults disabled: `EFAULT` may mean
+    /// that the memory is not present. Never sleeps.
     fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result;
 
-    /// As `put`, without moving on: makes the memory present. May fault and sleep.
+    /// Like [`Self::put`], without advancing: makes the memory present. May fault and sleep.
     ///
-    /// A store is the only thing that tells whether there can be one: shadow stacks look writable,
-    /// and stacks grow.
+    /// Only a store shows whether a store is possible: shadow stacks look writable, and stacks
+    /// grow.
     ///
     /// # Errors
     ///

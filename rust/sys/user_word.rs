@@ -44,7 +44,7 @@ impl UserWord {
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
+    /// Those of [`Self::new`].
     #[inline]
     pub(crate) fn sized(addr: u64, log2: u32) -> Result<Self> {
         let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
