@@ -3,7 +3,7 @@
  * Members of a set that are added, armed and removed while their word is changed, and
  * while the set is closed or the same is done by another.
  */
-#include "rivals.h"
+#include "race.h"
 #include "set_fixture.h"
 
 #define BATCH	8

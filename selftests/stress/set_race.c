@@ -3,7 +3,7 @@
  * A wake of a set's member, and at the same moment something else done to the member or
  * to the set: whoever is first, the wake arrives, once.
  */
-#include "rivals.h"
+#include "race.h"
 #include "set_fixture.h"
 
 /* What a round is about, and what came of it. */

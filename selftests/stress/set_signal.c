@@ -276,7 +276,7 @@ TEST_F(set, owner_is_a_thread)
 }
 
 /* Signals are switched on and off, and the owner changed, while wakes come. */
-TEST_F_TIMEOUT(set, switched_on_and_off_in_a_storm, 900)
+TEST_F_TIMEOUT(set, switched_on_and_off_beside_wakes, 900)
 {
 	int n = rounds(10000), sig = SIGRTMIN + 3;
 	struct waker w[WAKERS];
