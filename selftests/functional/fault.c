@@ -3,30 +3,15 @@
  * Every allocation fails once: each call gives an error or succeeds, and whatever
  * it was, nothing stays behind. Needs a kernel with CONFIG_FAILSLAB.
  */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(fault)
-{
-	int dev, file, fail_nth;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(fault)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(fault, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(fault, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(fault, file) { SHARED, MEMFD };
+WORD_FIXTURE(fault, int fail_nth;);
+WORD_VARIANTS(fault);
 
 FIXTURE_SETUP(fault)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
+	/* There is a page: that one cannot be had is not what fails. */
 	*self->word = 0;
 	self->fail_nth = open("/proc/self/fail-nth", O_RDWR);
 	if (self->fail_nth < 0)
@@ -38,8 +23,7 @@ FIXTURE_SETUP(fault)
 FIXTURE_TEARDOWN(fault)
 {
 	close(self->fail_nth);
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 /* Makes the nth allocation from here on fail. */

@@ -7,31 +7,14 @@
 #include <sys/select.h>
 #include <sys/vfs.h>
 
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(fd)
-{
-	int dev, file, fd;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(fd)
-{
-	int scope;
-	enum memory memory;
-	const char *kind;
-};
-
-FIXTURE_VARIANT_ADD(fd, private) { PRIVATE, ANON_PRIVATE, "private" };
-FIXTURE_VARIANT_ADD(fd, shared) { SHARED, ANON_PRIVATE, "mm" };
-FIXTURE_VARIANT_ADD(fd, file) { SHARED, MEMFD, "page" };
+WORD_FIXTURE(fd, int fd;);
+WORD_VARIANTS(fd);
 
 FIXTURE_SETUP(fd)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 	self->fd = do_fd(self->dev, self->word, variant->scope, 0);
 	ASSERT_GE(self->fd, 0);
 }
@@ -39,8 +22,7 @@ FIXTURE_SETUP(fd)
 FIXTURE_TEARDOWN(fd)
 {
 	close(self->fd);
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 #define WAKE()	EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1))
@@ -54,30 +36,6 @@ TEST_F(fd, nothing_before_the_wake_readable_for_ever_after)
 	EXPECT_EQ(0, do_wake(self->dev, self->word, variant->scope, 1));
 	EXPECT_EQ(READABLE, poll_ms(self->fd, 0));
 }
-
-struct delayed {
-	int dev, scope;
-	word_t *word;
-};
-
-static void *wake_later(void *arg)
-{
-	struct delayed *d = arg;
-
-	sleep_ms(30);
-	return (void *)(long)do_wake(d->dev, d->word, d->scope, 1);
-}
-
-/* Wakes from another thread while this one waits in expr. */
-#define WHILE_WAITING(expr) do {						\
-	struct delayed d = { self->dev, variant->scope, self->word };		\
-	pthread_t thread;							\
-	void *ret;								\
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_later, &d));		\
-	expr;									\
-	pthread_join(thread, &ret);						\
-	EXPECT_EQ(1, (long)ret);						\
-} while (0)
 
 TEST_F(fd, wake_ends_poll)
 {
@@ -400,13 +358,21 @@ TEST_F(fd, in_flight_is_armed)
 	EXPECT_TRUE(counter_becomes("queued", 0));
 }
 
+/* How a word is known, as fdinfo has it. */
+static const char *key_kind(int scope, enum memory memory)
+{
+	if (scope == PRIVATE)
+		return "private";
+	return memory == ANON_PRIVATE ? "mm" : "page";
+}
+
 TEST_F(fd, fdinfo_shows_the_word)
 {
 	char addr[32];
 	int fd;
 
 	snprintf(addr, sizeof(addr), "0x%lx", (unsigned long)self->word);
-	EXPECT_STREQ(variant->kind, fdinfo(self->fd, "afutex-kind"));
+	EXPECT_STREQ(key_kind(variant->scope, variant->memory), fdinfo(self->fd, "afutex-kind"));
 	EXPECT_STREQ("armed", fdinfo(self->fd, "afutex-state"));
 	EXPECT_STREQ("0", fdinfo(self->fd, "afutex-signal"));
 	EXPECT_STREQ(addr, fdinfo(self->fd, "afutex-uaddr"));
@@ -434,7 +400,8 @@ TEST_F(fd, fdinfo_hides_addresses_from_strangers)
 			_exit(2);
 		if (strcmp(fdinfo(fd, "afutex-offset"), "0x14"))
 			_exit(3);
-		_exit(strcmp(fdinfo(fd, "afutex-kind"), variant->kind) ? 4 : 0);
+		_exit(strcmp(fdinfo(fd, "afutex-kind"),
+			     key_kind(variant->scope, variant->memory)) ? 4 : 0);
 	}
 	EXPECT_EQ(0, child_status(pid));
 	close(fd);

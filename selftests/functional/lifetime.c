@@ -1,35 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /* After any mix of wakes, closes, kills and exits nothing is queued or pinned. */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(lifetime)
-{
-	int dev, file;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(lifetime)
-{
-	int scope;
-	enum memory memory;
-};
-
+WORD_FIXTURE(lifetime,);
 FIXTURE_VARIANT_ADD(lifetime, private) { PRIVATE, ANON_SHARED };
 FIXTURE_VARIANT_ADD(lifetime, shared) { SHARED, ANON_PRIVATE };
 FIXTURE_VARIANT_ADD(lifetime, file) { SHARED, MEMFD };
 
 FIXTURE_SETUP(lifetime)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 }
 
 FIXTURE_TEARDOWN(lifetime)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 TEST_F(lifetime, exit_closes_armed_descriptors)
@@ -220,7 +205,7 @@ TEST_F_TIMEOUT(lifetime, kill_races_wake, 600)
 			kill(pid, SIGKILL);
 		}
 		status = child_status(pid);
-		ASSERT_TRUE(status == 0 || status == 128 + SIGKILL);
+		ASSERT_EITHER(0, 128 + SIGKILL, status);
 		if (status)
 			dead++;
 		else

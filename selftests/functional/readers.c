@@ -224,7 +224,7 @@ TEST_F_TIMEOUT(set, interrupted_reader_leaves_it_to_another, 900)
 			}
 			told += r[i].nr == 1;
 			interrupted += r[i].nr == -EINTR;
-			ASSERT_TRUE(r[i].nr == 1 || r[i].nr == -EINTR);
+			ASSERT_EITHER(1, -EINTR, r[i].nr);
 		}
 		ASSERT_GE(told, 1);
 		/* What the last round had too many. */

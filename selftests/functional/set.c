@@ -251,29 +251,6 @@ TEST_F(set, memory_that_is_not_there_yet)
 	EXPECT_EQ(-EAGAIN, events(self->set, &ev, 1));
 }
 
-struct delayed {
-	int dev, scope;
-	word_t *word;
-};
-
-static void *wake_later(void *arg)
-{
-	struct delayed *d = arg;
-
-	sleep_ms(30);
-	return (void *)(long)do_wake(d->dev, d->word, d->scope, 1);
-}
-
-#define WHILE_WAITING(expr) do {						\
-	struct delayed d = { self->dev, variant->scope, self->word };		\
-	pthread_t thread;							\
-	void *ret;								\
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_later, &d));		\
-	expr;									\
-	pthread_join(thread, &ret);						\
-	EXPECT_EQ(1, (long)ret);						\
-} while (0)
-
 TEST_F(set, waited_for_in_every_way)
 {
 	int ep = epoll_create1(0), outer = epoll_create1(0), set = new_set(self->dev, 0, 0);

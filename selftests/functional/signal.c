@@ -1,29 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* FUTEX_FD's signal: who gets it, with what, and never too late. */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(signal)
-{
-	int dev, file;
-	word_t *word;
-	sigset_t set;
-};
-
-FIXTURE_VARIANT(signal)
-{
-	int scope;
-	enum memory memory;
-};
-
+WORD_FIXTURE(signal, sigset_t set;);
 FIXTURE_VARIANT_ADD(signal, private) { PRIVATE, ANON_PRIVATE };
 FIXTURE_VARIANT_ADD(signal, file) { SHARED, MEMFD };
 
 FIXTURE_SETUP(signal)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 	sigemptyset(&self->set);
 	sigaddset(&self->set, SIGIO);
 	sigaddset(&self->set, SIGUSR1);
@@ -35,8 +20,7 @@ FIXTURE_SETUP(signal)
 
 FIXTURE_TEARDOWN(signal)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 /* The next blocked signal, within ms milliseconds. */
@@ -235,7 +219,7 @@ FIXTURE_SETUP(stranger)
 FIXTURE_TEARDOWN(stranger)
 {
 	close(self->dev);
-	ASSERT_IDLE();
+	EXPECT_IDLE();
 }
 
 /* The waker may be somebody who could not signal the owner himself. */

@@ -2,36 +2,19 @@
 /* FUTEX_WAIT: when it sleeps, and what ends the sleep. */
 #include <sys/mount.h>
 
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(wait)
-{
-	int dev, file;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(wait)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(wait, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(wait, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(wait, file) { SHARED, MEMFD };
+WORD_FIXTURE(wait,);
+WORD_VARIANTS(wait);
 
 FIXTURE_SETUP(wait)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 }
 
 FIXTURE_TEARDOWN(wait)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 TEST_F(wait, differing_value_is_EAGAIN)

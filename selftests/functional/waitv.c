@@ -1,38 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The calls in the manner of futex2: sizes, masks, strict counts, many words. */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(futex2)
-{
-	int dev, file;
-	char *map;
-	uint32_t private;
-};
-
-FIXTURE_VARIANT(futex2)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(futex2, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(futex2, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(futex2, file) { SHARED, MEMFD };
+WORD_FIXTURE(futex2, char *map; uint32_t private;);
+WORD_VARIANTS(futex2);
 
 FIXTURE_SETUP(futex2)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->map = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->map != NULL);
-	memset(self->map, 0, 4096);
+	WORD_SETUP();
+	self->map = (char *)self->word;
 	self->private = variant->scope ? FUTEX2_PRIVATE : 0;
 }
 
 FIXTURE_TEARDOWN(futex2)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 static int wait2(int dev, void *word, uint64_t val, uint64_t mask, uint32_t flags, int ms)

@@ -1,35 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* FUTEX_WAKE: how many, in which order, and whom not. */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(wake)
-{
-	int dev, file;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(wake)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(wake, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(wake, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(wake, file) { SHARED, MEMFD };
+WORD_FIXTURE(wake,);
+WORD_VARIANTS(wake);
 
 FIXTURE_SETUP(wake)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 }
 
 FIXTURE_TEARDOWN(wake)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 TEST_F(wake, nobody_waits)

@@ -6,39 +6,19 @@
 #include <liburing.h>
 #include <sys/epoll.h>
 
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(watch)
-{
-	int dev, file;
-	word_t *word;
-	uint32_t flags;
-};
-
-FIXTURE_VARIANT(watch)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(watch, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(watch, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(watch, file) { SHARED, MEMFD };
+WORD_FIXTURE(watch,);
+WORD_VARIANTS(watch);
 
 FIXTURE_SETUP(watch)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
-	*self->word = 0;
-	self->flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0);
+	WORD_SETUP();
 }
 
 FIXTURE_TEARDOWN(watch)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 static int open_watch(int dev, const volatile void *word, uint32_t flags, uint64_t val,
@@ -260,29 +240,6 @@ TEST_F(watch, read_wants_eight_bytes)
 	EXPECT_EQ(EINVAL, errno);
 	close(fd);
 }
-
-struct delayed {
-	int dev, scope;
-	word_t *word;
-};
-
-static void *wake_later(void *arg)
-{
-	struct delayed *d = arg;
-
-	sleep_ms(30);
-	return (void *)(long)do_wake(d->dev, d->word, d->scope, 1);
-}
-
-#define WHILE_WAITING(expr) do {						\
-	struct delayed d = { self->dev, variant->scope, self->word };		\
-	pthread_t thread;							\
-	void *ret;								\
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_later, &d));		\
-	expr;									\
-	pthread_join(thread, &ret);						\
-	EXPECT_EQ(1, (long)ret);						\
-} while (0)
 
 TEST_F(watch, blocking_read)
 {

@@ -151,15 +151,25 @@ static inline bool counter_becomes(const char *name, long value)
 }
 
 /*
- * Whether nothing is queued, counted or pinned any more. Files are released a
+ * Expects that nothing is queued, counted or pinned any more. Files are released a
  * moment after their last close.
  */
-#define ASSERT_IDLE() do {						\
+#define EXPECT_IDLE() do {						\
 	EXPECT_TRUE(counter_becomes("queued", 0));			\
 	EXPECT_TRUE(counter_becomes("keys", 0));			\
 	EXPECT_TRUE(counter_becomes("waiters", 0));			\
+	EXPECT_TRUE(counter_becomes("shared", 0));			\
 	EXPECT_TRUE(counter_becomes("pinned", 0));			\
 	EXPECT_TRUE(counter_becomes("fds", 0));				\
+} while (0)
+
+/* Asserts that a result is one of two, and prints it if it is neither. */
+#define ASSERT_EITHER(one, other, seen) do {				\
+	long __got = (seen);						\
+	ASSERT_TRUE(__got == (one) || __got == (other)) {		\
+		TH_LOG("%s is %ld, neither %s nor %s", #seen, __got,	\
+		       #one, #other);					\
+	}								\
 } while (0)
 
 /* The state letter of a task: /proc/TID/stat. */
@@ -233,6 +243,31 @@ static inline void sleeper_join(struct sleeper *s)
 {
 	pthread_join(s->thread, NULL);
 }
+
+/* A wake from another thread, after a while. */
+struct delayed {
+	int dev, scope;
+	word_t *word;
+};
+
+static inline void *wake_later(void *arg)
+{
+	struct delayed *d = arg;
+
+	sleep_ms(30);
+	return (void *)(long)do_wake(d->dev, d->word, d->scope, 1);
+}
+
+/* Wakes one on the fixture's word from another thread while this one waits in expr. */
+#define WHILE_WAITING(expr) do {						\
+	struct delayed d = { self->dev, variant->scope, self->word };		\
+	pthread_t thread;							\
+	void *ret;								\
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_later, &d));		\
+	expr;									\
+	pthread_join(thread, &ret);						\
+	EXPECT_EQ(1, (long)ret);						\
+} while (0)
 
 /* A child that does what follows in the block, and exits. */
 static inline int child_status(pid_t pid)

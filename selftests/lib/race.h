@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Threads that do something at the same moment, over and over. */
-#ifndef RIVALS_H
-#define RIVALS_H
+#ifndef RACE_H
+#define RACE_H
 
 #include "afutex_test.h"
 
-#define RIVALS_MAX	3
+#define RACERS_MAX	3
 
-typedef void (*rival_t)(void *arg);
+typedef void (*race_fn)(void *arg);
 
 /* The caller is one of them; each of the others has a thread. */
-struct rivals {
+struct race {
 	int nr;
-	rival_t act[RIVALS_MAX];
+	race_fn act[RACERS_MAX];
 	void *arg;
 	_Atomic int round, done;
-	pthread_t threads[RIVALS_MAX];
+	pthread_t threads[RACERS_MAX];
 	unsigned int seed;
 };
 
-struct rival {
-	struct rivals *all;
+struct racer {
+	struct race *all;
 	int which;
 };
 
-static inline void rival_pause(unsigned int *seed)
+static inline void race_pause(unsigned int *seed)
 {
 	/* Now one is first, now the other. */
 	for (volatile int i = rand_r(seed) % 2000; i > 0; i--)
 		;
 }
 
-static inline void *rival_main(void *arg)
+static inline void *racer_main(void *arg)
 {
-	struct rival me = *(struct rival *)arg;
-	struct rivals *all = me.all;
+	struct racer me = *(struct racer *)arg;
+	struct race *all = me.all;
 	unsigned int seed = me.which;
 
 	free(arg);
@@ -43,45 +43,45 @@ static inline void *rival_main(void *arg)
 			sched_yield();
 		if (all->round < 0)
 			return NULL;
-		rival_pause(&seed);
+		race_pause(&seed);
 		all->act[me.which](all->arg);
 		all->done++;
 	}
 }
 
 /* Starts the threads of the second and the third, if there is one. */
-static inline bool rivals_start(struct rivals *all, void *arg, rival_t first, rival_t second,
-				rival_t third)
+static inline bool race_start(struct race *all, void *arg, race_fn first, race_fn second,
+				race_fn third)
 {
-	*all = (struct rivals) {
+	*all = (struct race) {
 		.nr = third ? 3 : 2, .act = { first, second, third }, .arg = arg,
 	};
 	for (int i = 1; i < all->nr; i++) {
-		struct rival *rival = malloc(sizeof(*rival));
+		struct racer *racer = malloc(sizeof(*racer));
 
-		*rival = (struct rival) { all, i };
-		if (pthread_create(&all->threads[i], NULL, rival_main, rival))
+		*racer = (struct racer) { all, i };
+		if (pthread_create(&all->threads[i], NULL, racer_main, racer))
 			return false;
 	}
 	return true;
 }
 
 /* One round: returns when all have done it. */
-static inline void rivals_meet(struct rivals *all)
+static inline void race_meet(struct race *all)
 {
 	all->done = 0;
 	all->round++;
-	rival_pause(&all->seed);
+	race_pause(&all->seed);
 	all->act[0](all->arg);
 	while (all->done < all->nr - 1)
 		sched_yield();
 }
 
-static inline void rivals_stop(struct rivals *all)
+static inline void race_stop(struct race *all)
 {
 	all->round = -1;
 	for (int i = 1; i < all->nr; i++)
 		pthread_join(all->threads[i], NULL);
 }
 
-#endif /* RIVALS_H */
+#endif /* RACE_H */

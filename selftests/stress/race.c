@@ -1,35 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Many threads and processes at once: what goes in comes out. */
-#include "memory.h"
+#include "word_fixture.h"
 
-FIXTURE(race)
-{
-	int dev, file;
-	word_t *word;
-};
-
-FIXTURE_VARIANT(race)
-{
-	int scope;
-	enum memory memory;
-};
-
-FIXTURE_VARIANT_ADD(race, private) { PRIVATE, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(race, shared) { SHARED, ANON_PRIVATE };
-FIXTURE_VARIANT_ADD(race, file) { SHARED, MEMFD };
+WORD_FIXTURE(race,);
+WORD_VARIANTS(race);
 
 FIXTURE_SETUP(race)
 {
-	self->dev = afutex_open();
-	ASSERT_GE(self->dev, 0);
-	self->word = memory_map(variant->memory, &self->file);
-	ASSERT_TRUE(self->word != NULL);
+	WORD_SETUP();
 }
 
 FIXTURE_TEARDOWN(race)
 {
-	close(self->dev);
-	ASSERT_IDLE();
+	WORD_TEARDOWN();
 }
 
 struct worker {

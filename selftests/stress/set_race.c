@@ -104,12 +104,12 @@ static int wakes_told(const struct match *m)
 /* With each kind of memory: more than ten thousand in all. */
 #define ROUNDS	rounds(5000)
 
-#define START(...)	ASSERT_TRUE(rivals_start(&all, &m, __VA_ARGS__))
+#define START(...)	ASSERT_TRUE(race_start(&race, &m, __VA_ARGS__))
 
 TEST_F_TIMEOUT(set, wake_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, remove_member, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -117,7 +117,7 @@ TEST_F_TIMEOUT(set, wake_or_removal, 900)
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(0, m.removed);
 		/* It was not there any more, or passed on what it had. */
@@ -125,13 +125,13 @@ TEST_F_TIMEOUT(set, wake_or_removal, 900)
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_F_TIMEOUT(set, wake_or_change_of_word, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, change_word, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -139,11 +139,12 @@ TEST_F_TIMEOUT(set, wake_or_change_of_word, 900)
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(0, m.changed);
 		m.told = events(self->set, m.ev, 1);
-		ASSERT_TRUE(wakes_told(&m) == 1 || poll_ms(next, 5000) == READABLE);
+		if (wakes_told(&m) != 1)
+			ASSERT_EQ(READABLE, poll_ms(next, 5000));
 		/* It waits for the other word now, and only for that. */
 		ASSERT_EQ(1, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
 		ASSERT_EQ(1, events(self->set, m.ev, 1));
@@ -152,13 +153,13 @@ TEST_F_TIMEOUT(set, wake_or_change_of_word, 900)
 		ASSERT_EQ(0, del(self->set, m.id));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_F_TIMEOUT(set, wake_or_close, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, close_set, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -166,40 +167,41 @@ TEST_F_TIMEOUT(set, wake_or_close, 900)
 
 		ASSERT_TRUE(prepare(&m, i, -1));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(READABLE, poll_ms(next, 5000));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_F_TIMEOUT(set, wake_or_read, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, read_one, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
 		int told;
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		told = wakes_told(&m);
-		ASSERT_TRUE(told || m.told == -EAGAIN);
+		if (!told)
+			ASSERT_EQ(-EAGAIN, m.told);
 		m.told = events(self->set, m.ev, 1);
 		ASSERT_EQ(1, told + wakes_told(&m));
 		ASSERT_EQ(0, del(self->set, m.id));
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* A reader is told, or the next gets it: one of the two. */
 TEST_F_TIMEOUT(set, wake_read_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, read_one, remove_member);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -207,20 +209,20 @@ TEST_F_TIMEOUT(set, wake_read_or_removal, 900)
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(0, m.removed);
 		ASSERT_EQ(wakes_told(&m) ? 0 : READABLE, poll_ms(next, 0));
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_F_TIMEOUT(set, wake_read_or_close, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, read_one, close_set);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -228,19 +230,19 @@ TEST_F_TIMEOUT(set, wake_read_or_close, 900)
 
 		ASSERT_TRUE(prepare(&m, i, -1));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(wakes_told(&m) ? 0 : READABLE, poll_ms(next, 0));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* What a member owes as it is changed and removed is passed on by the one or the other. */
 TEST_F_TIMEOUT(set, change_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(change_word, remove_member, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -250,22 +252,22 @@ TEST_F_TIMEOUT(set, change_or_removal, 900)
 		next = do_fd(self->dev, self->word, variant->scope, 0);
 		ASSERT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
 		ASSERT_EQ(0, poll_ms(next, 0));
-		rivals_meet(&all);
-		ASSERT_TRUE(m.changed == 0 || m.changed == -ENOENT);
+		race_meet(&race);
+		ASSERT_EITHER(0, -ENOENT, m.changed);
 		ASSERT_EQ(0, m.removed);
 		ASSERT_EQ(READABLE, poll_ms(next, 5000));
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 		ASSERT_EQ(0, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* A reader cannot be told of the event, and the member goes. */
 TEST_F_TIMEOUT(set, failing_read_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, read_in_vain, remove_member);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -273,35 +275,35 @@ TEST_F_TIMEOUT(set, failing_read_or_removal, 900)
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
 		next = do_fd(self->dev, self->word, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(0, m.removed);
-		ASSERT_TRUE(m.told == -EAGAIN || m.told == -EFAULT);
+		ASSERT_EITHER(-EAGAIN, -EFAULT, m.told);
 		ASSERT_EQ(READABLE, poll_ms(next, 5000));
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 		close(next);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* ... and puts it back if the member is there. */
 TEST_F_TIMEOUT(set, failing_read_or_read, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(wake, read_in_vain, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(prepare(&m, i, self->set));
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
-		ASSERT_TRUE(m.told == -EAGAIN || m.told == -EFAULT);
+		ASSERT_EITHER(-EAGAIN, -EFAULT, m.told);
 		ASSERT_EQ(READABLE, poll_ms(self->set, 0));
 		m.told = events(self->set, m.ev, 1);
 		ASSERT_EQ(1, wakes_told(&m));
 		ASSERT_EQ(0, del(self->set, m.id));
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* How many descriptors are readable; closes them. */
@@ -319,25 +321,25 @@ static int readable(int *fds, int nr)
 TEST_F_TIMEOUT(set, requeue_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(requeue_one, remove_member, NULL);
 	for (int i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(prepare(&m, i, self->set));
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(0, m.removed);
-		ASSERT_TRUE(m.moved == 0 || m.moved == 1);
+		ASSERT_EITHER(0, 1, m.moved);
 		ASSERT_EQ(0, do_wake(self->dev, m.word, variant->scope, INT32_MAX));
 		ASSERT_EQ(0, do_wake(self->dev, m.other, variant->scope, INT32_MAX));
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 /* Wherever the member is when it goes, its wake reaches somebody who waits there. */
 TEST_F_TIMEOUT(set, requeue_wake_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(requeue_one, wake, remove_member);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -347,20 +349,20 @@ TEST_F_TIMEOUT(set, requeue_wake_or_removal, 900)
 		/* One moves at most: at each word somebody is left. */
 		for (int j = 0; j < 3; j++)
 			next[j] = do_fd(self->dev, j < 2 ? m.word : m.other, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(0, m.removed);
 		ASSERT_EQ(1, m.moved);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(1, readable(next, 3));
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_F_TIMEOUT(set, requeue_wake_read_or_close, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	START(requeue_one, wake, read_and_close);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -369,12 +371,12 @@ TEST_F_TIMEOUT(set, requeue_wake_read_or_close, 900)
 		ASSERT_TRUE(prepare(&m, i, -1));
 		for (int j = 0; j < 3; j++)
 			next[j] = do_fd(self->dev, j < 2 ? m.word : m.other, variant->scope, 0);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.moved);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(1, wakes_told(&m) + readable(next, 3));
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 static void read_too(void *arg)
@@ -395,7 +397,7 @@ static void look(void *arg)
 TEST_F_TIMEOUT(set, read_read_or_look, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
-	struct rivals all;
+	struct race race;
 
 	m.set = self->set;
 	for (int i = 0; i < 4; i++)
@@ -406,7 +408,7 @@ TEST_F_TIMEOUT(set, read_read_or_look, 900)
 		int seen = 0;
 
 		WAKE(4, self->word);
-		rivals_meet(&all);
+		race_meet(&race);
 		ASSERT_EQ(1, m.told);
 		ASSERT_EQ(1, m.told_too);
 		ASSERT_EQ(READABLE, m.seen);
@@ -415,7 +417,7 @@ TEST_F_TIMEOUT(set, read_read_or_look, 900)
 			seen |= 1 << m.ev[j].cookie | 1 << left[j].cookie;
 		ASSERT_EQ(15, seen);
 	}
-	rivals_stop(&all);
+	race_stop(&race);
 }
 
 TEST_HARNESS_MAIN
