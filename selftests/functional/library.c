@@ -28,7 +28,7 @@ static int counted_ioctl(int fd, unsigned long cmd, unsigned long arg)
 }
 #define ioctl(fd, cmd, arg)	counted_ioctl(fd, cmd, (unsigned long)(arg))
 #define open(path, flags)	counted(open(path, flags))
-#include "../include/afutex.h"
+#include "afutex.h"
 #undef ioctl
 #undef open
 
