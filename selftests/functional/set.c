@@ -289,28 +289,12 @@ TEST_F(set, waited_for_in_every_way)
 	close(set);
 }
 
-static void on_signal(int sig)
-{
-}
-
-static void *signal_later(void *arg)
-{
-	sleep_ms(30);
-	pthread_kill(*(pthread_t *)arg, SIGUSR1);
-	return NULL;
-}
-
 TEST_F(set, interrupted_read)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
 	int set = new_set(self->dev, 0, 0);
-	pthread_t me = pthread_self(), thread;
 	struct afutex_event ev;
 
-	sigaction(SIGUSR1, &sa, NULL);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_later, &me));
-	EXPECT_EQ(-EINTR, events(set, &ev, 1));
-	pthread_join(thread, NULL);
+	WHILE_SIGNALLED(EXPECT_EQ(-EINTR, events(set, &ev, 1)));
 	close(set);
 }
 

@@ -549,8 +549,8 @@ TEST_F(same, time_namespaces)
 					clock_gettime(CLOCK_MONOTONIC, &after);
 					if (ret != -1 || errno != ETIMEDOUT)
 						_exit(2);
-					if (after.tv_sec < until.tv_sec ||
-					    after.tv_sec > until.tv_sec + 5)
+					/* One of another namespace is hours away. */
+					if (after.tv_sec < until.tv_sec)
 						_exit(3);
 				}
 				_exit(0);

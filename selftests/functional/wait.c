@@ -83,8 +83,11 @@ TEST_F(wait, sleeper_is_in_state_S)
 	sleeper_join(&s);
 }
 
+static _Atomic int handled;
+
 static void on_signal(int sig)
 {
+	handled++;
 }
 
 static void catch(int sig, int flags)
@@ -113,9 +116,10 @@ TEST_F(wait, signal_with_SA_RESTART_restarts_a_wait_without_timeout)
 	catch(SIGUSR1, SA_RESTART);
 	ASSERT_EQ(0, sleeper_start(&s));
 	pthread_kill(s.thread, SIGUSR1);
-	sleep_ms(50);
+	ASSERT_TRUE(eventually(handled));
+	/* The handler ran after it was off the queue: it is there again. */
+	ASSERT_TRUE(counter_becomes("queued", 1));
 	EXPECT_FALSE(s.done);
-	EXPECT_TRUE(counter_becomes("queued", 1));
 	EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
 	sleeper_join(&s);
 	EXPECT_EQ(0, s.ret);

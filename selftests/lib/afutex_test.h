@@ -39,6 +39,10 @@
 
 #include "kselftest_harness.h"
 
+/* For a test that hangs, not for one on a busy machine. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	120
+
 #define PRIVATE	FUTEX_PRIVATE_FLAG
 #define SHARED	0
 
@@ -278,5 +282,38 @@ static inline int child_status(pid_t pid)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+struct signaller {
+	pthread_t thread;
+	_Atomic bool stop;
+};
+
+static inline void ignore_signal(int sig)
+{
+}
+
+/* A signal that comes before the wait has begun ends nothing: there are more. */
+static inline void *signal_until_stopped(void *arg)
+{
+	struct signaller *s = arg;
+
+	while (!s->stop) {
+		sleep_ms(20);
+		pthread_kill(s->thread, SIGUSR1);
+	}
+	return NULL;
+}
+
+/* Runs expr, which is to be interrupted, while signals are sent to this thread. */
+#define WHILE_SIGNALLED(expr) do {						\
+	struct signaller s = { pthread_self() };				\
+	struct sigaction sa = { .sa_handler = ignore_signal };			\
+	pthread_t thread;							\
+	sigaction(SIGUSR1, &sa, NULL);						\
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_until_stopped, &s));	\
+	expr;									\
+	s.stop = true;								\
+	pthread_join(thread, NULL);						\
+} while (0)
 
 #endif /* AFUTEX_TEST_H */

@@ -259,7 +259,8 @@ TEST_F_TIMEOUT(set, inherited_set_is_shared, 900)
 	}
 	for (int i = 0; i < n; i++) {
 		WAKE(1, self->word);
-		if (preadv2(set, &iov, 1, -1, RWF_NOWAIT) == sizeof(ev))
+		/* Every 16th is left to the child. */
+		if (i % 16 && preadv2(set, &iov, 1, -1, RWF_NOWAIT) == sizeof(ev))
 			told[1] += ev.count;
 		if (i % 16 == 0)
 			ASSERT_TRUE(eventually(told[0] + told[1] == i + 1));
