@@ -195,7 +195,7 @@ static int part_of(const char *name)
 
 int main(int argc, char **argv)
 {
-	/* As many as there may be: what is compared is not what a user is allowed. */
+	/* The largest limit: what is compared is not what a user is allowed. */
 	struct rlimit many = { 1 << 20, 1 << 20 }, all = { RLIM_INFINITY, RLIM_INFINITY };
 	bool counts = false;
 

@@ -106,7 +106,7 @@ static double watched_epoll(void)
 	});
 }
 
-/* Words next to those that are waited for: nobody waits for them. */
+/* Words next to those with waiters, without waiters themselves. */
 enum { OTHERS = 64 };
 
 static double bucket_afutex(int step)

@@ -163,7 +163,7 @@ static double all_oneshot(void) { return all_set(false, true); }
 static double all_persistent(void) { return all_set(true, true); }
 static double all_only_wake(void) { return all_set(false, false); }
 
-/* As many descriptors. */
+/* The same number of descriptors. */
 static double all_fds(void)
 {
 	static int fds[HERD];

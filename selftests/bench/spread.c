@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How words spread over the buckets of the table, as wakes tell: what a wake on a word
- * that nobody waits for takes depends on how many words its bucket holds. How much it
- * takes for each is measured with a table of one bucket.
+ * How words spread over the buckets of the table, measured by wakes: the time of a wake
+ * on a word without waiters depends on how many words its bucket holds. The time for
+ * each is measured with a table of one bucket.
  *
  * Prints "spread: PATTERN WORDS PROBES": how many of the wakes found a bucket of so
  * many words. SHARE words are the mean. Each load of the module has another seed.
@@ -32,7 +32,7 @@ static void cache_lines(int n) { watch_words(n, 64, PRIVATE); }
 static void pages(int n) { watch_words(n, 4096, PRIVATE); }
 static void shared_file_pages(int n) { watch_words(n, 4096, SHARED); }
 
-/* As many processes, and in each the same address. */
+/* The same number of processes, and the same address in each. */
 static void processes(int n)
 {
 	word_t *word = private_pages(1);

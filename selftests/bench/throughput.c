@@ -57,7 +57,7 @@ static void on_cpu(int cpu)
 	must(!sched_setaffinity(0, sizeof(set), &set));
 }
 
-/* A wake that finds nobody, and a wait whose value differs. */
+/* A wake that finds no waiter, and a wait whose value differs. */
 static void *without_sleep(void *arg)
 {
 	struct pair *pair = arg;
@@ -72,8 +72,8 @@ static void *without_sleep(void *arg)
 }
 
 /*
- * The word counts whose turn it became, of all who wait on it: each wakes by its
- * partner's bit.
+ * The word counts whose turn it is, of all threads that wait on it: each wakes by the
+ * bit of its partner.
  */
 static void take_turns(struct pair *pair, uint32_t side)
 {

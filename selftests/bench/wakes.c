@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Calls that find nothing to do: wakes when nobody waits, waits for what has come. */
+/* Calls that find nothing to do: wakes without waiters, waits whose value differs. */
 #include <signal.h>
 #include <pthread.h>
 
@@ -34,7 +34,7 @@ static void with_a_thread(void)
 	usleep(1000);
 }
 
-/* Has somebody sleep on a word by futex(2), until this process ends. */
+/* Starts a thread that sleeps on a word by futex(2) until this process ends. */
 static void sleeper_on(word_t *word)
 {
 	pid_t parent = getpid();

@@ -122,7 +122,7 @@ TEST_F(call, unmapped_words_are_EFAULT)
 	EXPECT_ERRNO(EFAULT, afutex_call(self->dev, gone, FUTEX_FD | PRIVATE, 0, NULL));
 }
 
-/* As for futex(2): a private wake does not look at the memory. */
+/* Like in futex(2), a private wake does not look at the memory. */
 TEST_F(call, private_wake_of_an_unmapped_word_finds_nobody)
 {
 	void *gone = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

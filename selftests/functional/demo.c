@@ -17,7 +17,7 @@ FIXTURE_SETUP(demo)
 
 FIXTURE_TEARDOWN(demo)
 {
-	ASSERT_IDLE();
+	EXPECT_IDLE();
 }
 
 /*

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every allocation fails once: each call gives an error or succeeds, and whatever
- * it was, nothing stays behind. Needs a kernel with CONFIG_FAILSLAB.
+ * Every allocation fails once: each call returns an error or succeeds, and leaves
+ * nothing behind in either case. Needs a kernel with CONFIG_FAILSLAB.
  */
 #include "word_fixture.h"
 
@@ -11,7 +11,7 @@ WORD_VARIANTS(fault);
 FIXTURE_SETUP(fault)
 {
 	WORD_SETUP();
-	/* There is a page: that one cannot be had is not what fails. */
+	/* Touched, so that no allocation of the page fails. */
 	*self->word = 0;
 	self->fail_nth = open("/proc/self/fail-nth", O_RDWR);
 	if (self->fail_nth < 0)
@@ -135,7 +135,7 @@ TEST_F(fault, watch)
 	EACH_FAILURE(open_watch(self->dev, self->word, flags), ({
 		if (ret >= 0) {
 			EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
-			/* The seat is used again. */
+			/* The key is used again. */
 			EXPECT_EQ(1, ioctl(ret, AFUTEX_IOC_NEXT, 0));
 			close(ret);
 		}

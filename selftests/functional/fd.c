@@ -121,7 +121,7 @@ TEST_F(fd, epoll_oneshot)
 	close(ep);
 }
 
-/* Of two epolls that wait exclusively, at least one is told. */
+/* Of two exclusive epolls, at least one reports it. */
 TEST_F(fd, epoll_exclusive)
 {
 	int one = epoll_of(self->fd, EPOLLIN | EPOLLEXCLUSIVE);
@@ -148,7 +148,7 @@ TEST_F(fd, epoll_in_epoll)
 	close(inner);
 }
 
-/* Closed while epoll watches it: epoll lets go, nobody is told. */
+/* Closed while an epoll watches it: epoll lets go and reports nothing. */
 TEST_F(fd, closed_under_epoll)
 {
 	struct epoll_event ev;
@@ -261,7 +261,7 @@ TEST_F(fd, exec_keeps_it)
 		_exit(99);
 	}
 	EXPECT_EQ(0, child_status(pid));
-	/* The address space that exec replaced took the private word with it, not ours. */
+	/* The private word of the address space that exec replaced is gone, not this one. */
 	WAKE();
 }
 
@@ -386,7 +386,7 @@ TEST_F(fd, fdinfo_shows_the_word)
 	close(fd);
 }
 
-/* Another user who was given the descriptor does not learn the armer's addresses. */
+/* Another user that has the descriptor does not learn the opener's addresses. */
 TEST_F(fd, fdinfo_hides_addresses_from_strangers)
 {
 	int fd = do_fd(self->dev, self->word + 5, variant->scope, 0);
@@ -449,7 +449,7 @@ TEST_F(fd, no_file_left_is_ENFILE)
 
 	ASSERT_GE(f, 0);
 	ASSERT_GT(read(f, old, sizeof(old) - 1), 0);
-	/* The kernel counts by and large until it is at the limit: 0 is always reached. */
+	/* The kernel counts approximately below the limit: 0 is always reached. */
 	ASSERT_EQ(1, pwrite(f, "0", 1, 0));
 	pid = fork();
 	if (!pid) {

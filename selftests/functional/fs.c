@@ -21,7 +21,7 @@ static int load(void)
 	return ret;
 }
 
-/* Late fput work may take a moment. */
+/* Delayed fput work may take a moment. */
 static bool unloads(void)
 {
 	return eventually(unload() == 0);
@@ -187,11 +187,11 @@ TEST_F(fs, opens_and_closes_race_unloading)
 		ASSERT_EQ(0, load());
 	}
 	EXPECT_EQ(0, status);
-	/* It did go now and then, or nothing was tried. */
+	/* The module was unloaded now and then, or nothing was tested. */
 	EXPECT_GT(loads, 0);
 }
 
-/* mount(2) looks the type up while the module goes. */
+/* mount(2) looks the type up while the module is unloaded. */
 TEST_F(fs, mounts_race_unloading)
 {
 	int status;

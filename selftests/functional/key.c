@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(key)
 	EXPECT_IDLE();
 }
 
-/* Memory that nobody ever touched: arm, then store, then wake. */
+/* Memory that was never touched: arm, then store, then wake. */
 TEST_F(key, untouched_memory)
 {
 	int fd = do_fd(self->dev, self->word, SHARED, 0);
@@ -238,7 +238,7 @@ TEST_F(key, no_access_is_EFAULT)
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(-1, do_wait(self->dev, self->word, SHARED, 0));
 	EXPECT_EQ(EFAULT, errno);
-	/* A wake looks at the page if somebody waits at that offset of any page. */
+	/* A wake looks at the page if there is a waiter at that offset of any page. */
 	EXPECT_EQ(0, do_wake(self->dev, self->word, SHARED, 1));
 	fd = do_fd(self->dev, other, SHARED, 0);
 	ASSERT_GE(fd, 0);

@@ -56,7 +56,7 @@ TEST_F(lifetime, kill_takes_sleepers_and_descriptors)
 	EXPECT_TRUE(counter_becomes("fds", 0));
 }
 
-/* A program that is run closes what is marked so, and its sleepers are gone. */
+/* exec closes descriptors that are close-on-exec, and ends the sleepers. */
 TEST_F(lifetime, exec_takes_sleepers_and_closes_marked_descriptors)
 {
 	pid_t pid = fork();
@@ -76,7 +76,7 @@ TEST_F(lifetime, exec_takes_sleepers_and_closes_marked_descriptors)
 	EXPECT_EQ(0, child_status(pid));
 }
 
-/* Memory that is gone when the descriptor is closed. */
+/* The memory is unmapped before the descriptor is closed. */
 TEST_F(lifetime, unmapped_before_close)
 {
 	int fd = do_fd(self->dev, self->word, variant->scope, 0);
@@ -115,7 +115,7 @@ static void *wake_once_a_round(void *arg)
 	for (int i = 1; i <= c->last; i++) {
 		while (c->round < i)
 			;
-		/* A little later each time, to meet the close at every point. */
+		/* A little later each time, to race with each point of the close. */
 		for (volatile int spin = i % 512; spin; spin--)
 			;
 		c->total += do_wake(c->dev, c->word, c->scope, 1);
@@ -155,7 +155,7 @@ TEST_F_TIMEOUT(lifetime, close_races_wake, 600)
 	EXPECT_EQ(0, counter("waiters"));
 }
 
-/* A timeout against wake: who was counted as woken says so. */
+/* A timeout races with a wake: a wait that was counted as woken returns 0. */
 TEST_F_TIMEOUT(lifetime, timeout_races_wake, 600)
 {
 	struct closer c = {
@@ -179,7 +179,7 @@ TEST_F_TIMEOUT(lifetime, timeout_races_wake, 600)
 			;
 	}
 	pthread_join(thread, NULL);
-	/* Who was counted as woken returned 0, and nobody else did. */
+	/* Those that were counted as woken returned 0, and no others. */
 	EXPECT_EQ(c.total, woken);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Many who wait for one set at once: every event reaches one of them, and nobody sleeps on. */
+/* Several readers of one set: each event reaches one of them, and no reader sleeps on. */
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -139,7 +139,7 @@ static bool reader_start(struct reader *r, struct shared *shared, bool wait_call
 	       eventually(r->tid && task_state(r->tid) == 'S');
 }
 
-/* One wake, as many events as there are readers, each of whom has room for one only. */
+/* One wake makes as many events as there are readers, and each reader has room for one. */
 TEST_F_TIMEOUT(set, who_leaves_events_leaves_nobody_asleep, 900)
 {
 	struct shared shared = { .set = new_set(self->dev, 0, 0) };
@@ -227,7 +227,7 @@ TEST_F_TIMEOUT(set, interrupted_reader_leaves_it_to_another, 900)
 			ASSERT_EITHER(1, -EINTR, r[i].nr);
 		}
 		ASSERT_GE(told, 1);
-		/* What the last round had too many. */
+		/* Events of wakes beyond the one. */
 		while (poll_ms(shared.set, 0))
 			ASSERT_EQ(1, events(shared.set, r[0].ev, 1));
 	}
@@ -268,7 +268,7 @@ static int new_epoll(int set, uint32_t how, int stop)
 	return epoll_ctl(ep, EPOLL_CTL_ADD, stop, &ee) ? -1 : ep;
 }
 
-/* Threads with an epoll each, of whom a wake need not wake all, or with one for all. */
+/* Threads that wait in one epoll each, exclusively, or all in the same one. */
 TEST_F_TIMEOUT(set, herd_of_epolls_loses_nothing, 900)
 {
 	static const struct {
@@ -304,7 +304,7 @@ TEST_F_TIMEOUT(set, herd_of_epolls_loses_nothing, 900)
 		for (long i = 0; i < rounds(4000); i++) {
 			ASSERT_EQ(1, do_wake(self->dev, &self->word[rand_r(&seed) % WORDS],
 					     variant->scope, 1));
-			/* None is left behind while nothing more comes. */
+			/* No event is left unread while no other comes. */
 			if (i % 8 == 0)
 				ASSERT_TRUE(eventually(shared.all == i + 1));
 		}
@@ -322,7 +322,7 @@ TEST_F_TIMEOUT(set, herd_of_epolls_loses_nothing, 900)
 	}
 }
 
-/* On the edge, each wake is told of, though the reader left events before. */
+/* Edge-triggered: each wake is reported, even if the reader left events before. */
 TEST_F(set, edges_with_short_reads)
 {
 	int inner = epoll_create1(0), outer = epoll_create1(0);

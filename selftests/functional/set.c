@@ -76,7 +76,7 @@ TEST_F(set, batch_succeeds_in_part)
 	WAKE(1, &self->word[9]);
 	ASSERT_EQ(1, events(self->set, ev, 10));
 	EXPECT_EQ(9, ev[0].cookie);
-	/* Numbers are given again. */
+	/* Numbers are reused. */
 	EXPECT_EQ(0, del(self->set, items[0].id));
 	EXPECT_EQ(-ENOENT, del(self->set, items[0].id));
 	EXPECT_EQ(-ENOENT, del(self->set, 12345));
@@ -140,7 +140,7 @@ TEST_F(set, change)
 	EXPECT_EQ(2, ev[0].count);
 }
 
-/* The same word twice in one set, and in many: each is a waiter of its own. */
+/* One word in several members, of one set and of many: each is a waiter. */
 TEST_F(set, same_word_many_times)
 {
 	struct afutex_event ev[8];
@@ -167,7 +167,7 @@ TEST_F(set, same_word_many_times)
 		close(sets[i]);
 }
 
-/* In order, and the rest stays, however small the buffer is. */
+/* Events are read in order, and those that do not fit stay. */
 TEST_F(set, short_buffers_keep_order)
 {
 	struct afutex_event ev[64];
@@ -188,7 +188,7 @@ TEST_F(set, short_buffers_keep_order)
 	EXPECT_EQ(-EAGAIN, events(self->set, ev, 1));
 }
 
-/* What does not reach the reader stays at the head. */
+/* An event whose read fails stays first. */
 TEST_F(set, fault_swallows_nothing)
 {
 	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -214,7 +214,7 @@ static char *pages(int nr, int prot)
 	return mmap(NULL, nr * 4096, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-/* Memory to read into: it is there when it is written to, or not, and can never be. */
+/* Buffers whose pages are there, are made by the write, or cannot be made. */
 TEST_F(set, memory_that_is_not_there_yet)
 {
 	char *untouched = pages(3, PROT_READ | PROT_WRITE), *unreadable = pages(1, PROT_WRITE);
@@ -240,7 +240,7 @@ TEST_F(set, memory_that_is_not_there_yet)
 
 	WAKE(1, self->word);
 	EXPECT_EQ(-EFAULT, events(self->set, (void *)readonly, 1));
-	/* There is room, but not for all of it: that is no place for an event. */
+	/* The last event would be only partly in mapped memory. */
 	EXPECT_EQ(-1, readv(self->set, split, 2));
 	EXPECT_EQ(EFAULT, errno);
 	ASSERT_EQ(0, mprotect(readonly, 8192, PROT_READ | PROT_WRITE));
@@ -317,7 +317,7 @@ TEST_F(set, signals)
 	close(set);
 }
 
-/* A loop's whole turn is one call: arm again, wait, take the events. */
+/* One call does all that a loop does: arms again, waits, takes the events. */
 TEST_F(set, wait_call)
 {
 	struct afutex_ctl item = {
@@ -360,7 +360,7 @@ TEST_F(set, wait_call)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* What was counted and not told goes to the next when the member is removed. */
+/* Removing a member passes its undelivered wakes on to the next waiter. */
 TEST_F(set, removal_passes_on)
 {
 	struct afutex_event ev[4];
@@ -375,7 +375,7 @@ TEST_F(set, removal_passes_on)
 		EXPECT_EQ(0, poll_ms(next, 0));
 		EXPECT_EQ(0, del(self->set, id));
 		EXPECT_EQ(READABLE, poll_ms(next, 0));
-		/* And is not told any more. */
+		/* And the set does not report it any more. */
 		EXPECT_EQ(0, poll_ms(self->set, 0));
 		EXPECT_EQ(-EAGAIN, events(self->set, ev, 4));
 		close(next);
@@ -390,7 +390,7 @@ TEST_F(set, removal_passes_on)
 	}
 }
 
-/* All members are off the table before a closed set passes anything on. */
+/* A closed set takes all members off the table before it passes a wake on. */
 TEST_F(set, closing_passes_on_to_others)
 {
 	int set = new_set(self->dev, O_NONBLOCK, 0), next;
@@ -420,7 +420,7 @@ TEST_F(set, requeue_moves_members)
 	EXPECT_EQ(2, do_wake(self->dev, other, variant->scope, INT32_MAX));
 	ASSERT_EQ(2, events(self->set, ev, 4));
 	EXPECT_EQ(1, do_wake(self->dev, other, variant->scope, INT32_MAX));
-	/* Woken and not told: it stays with its word. */
+	/* A member with an undelivered wake stays with its word. */
 	args.uaddr = addr_of(other);
 	args.uaddr2 = addr_of(self->word);
 	EXPECT_EQ(0, ioctl(self->dev, AFUTEX_IOC_REQUEUE, &args));
@@ -567,7 +567,7 @@ static void *take_tokens(void *arg)
 	return NULL;
 }
 
-/* Tokens in are tokens out, though sets are closed with wakes in them. */
+/* All tokens are taken, though sets are closed with wakes in them. */
 TEST_F_TIMEOUT(set, tokens_are_not_lost, 600)
 {
 	_Atomic bool stop = false;

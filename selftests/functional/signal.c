@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* FUTEX_FD's signal: who gets it, with what, and never too late. */
+/* FUTEX_FD's signal: its receiver, its siginfo, and that it is never late. */
 #include "word_fixture.h"
 
 WORD_FIXTURE(signal, sigset_t set;);
@@ -158,7 +158,7 @@ static void *wake_each_round(void *arg)
 	for (int i = 1; i <= r->last; i++) {
 		while (r->round < i)
 			;
-		/* Wakes as soon as there is somebody. */
+		/* Wakes as soon as there is a waiter. */
 		while (do_wake(r->dev, r->word, r->scope, 1) != 1)
 			;
 		r->woken = i;
@@ -222,7 +222,7 @@ FIXTURE_TEARDOWN(stranger)
 	EXPECT_IDLE();
 }
 
-/* The waker may be somebody who could not signal the owner himself. */
+/* The waker needs no permission to signal the owner. */
 TEST_F(stranger, waker_needs_no_right_to_signal)
 {
 	int fd;
@@ -240,7 +240,7 @@ TEST_F(stranger, waker_needs_no_right_to_signal)
 	close(fd);
 }
 
-/* The owner is gone, the descriptor lives on elsewhere: nobody is signalled. */
+/* The owner is gone and the descriptor lives on elsewhere: no signal is sent. */
 TEST_F(stranger, owner_that_is_gone)
 {
 	int fd, pipe_fds[2];

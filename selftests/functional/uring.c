@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A set in io_uring: polls that stay, many reads in flight, and what is cancelled. */
+/* A set in io_uring: multishot polls, many reads in flight, and cancellations. */
 #include <liburing.h>
 
 #include "set_fixture.h"
@@ -97,7 +97,7 @@ TEST_F(set, poll_that_stays)
 	io_uring_queue_exit(&ring);
 }
 
-/* One after the other: each wake ends one read, whichever. */
+/* One after the other: each wake completes one of the reads. */
 TEST_F(set, reads_in_flight)
 {
 	struct afutex_event ev[READS];
@@ -124,7 +124,7 @@ TEST_F(set, reads_in_flight)
 	io_uring_queue_exit(&ring);
 }
 
-/* Reads that are cancelled, or go with their ring, take nothing. */
+/* Reads that are cancelled, or end with their ring, take no event. */
 TEST_F(set, cancelled_reads)
 {
 	int cancelled = 1, result = 1;
@@ -150,7 +150,7 @@ TEST_F(set, cancelled_reads)
 	for (int i = 0; i < READS; i++)
 		submit_read(&ring, self->set, &ev[i], 1, i);
 	io_uring_queue_exit(&ring);
-	/* The ring goes a moment after. */
+	/* The ring is released a moment later. */
 	EXPECT_TRUE(eventually(({
 		do_wake(self->dev, self->word, variant->scope, 1);
 		events(self->set, ev, 1) == 1;
@@ -211,7 +211,7 @@ TEST_F(set, closed_with_a_read_in_flight)
 	cancel(&ring, 3 - which, &cancelled, &result);
 	EXPECT_EQ(0, cancelled);
 	EXPECT_EQ(-ECANCELED, result);
-	/* It is released a moment after the request. */
+	/* The set is released a moment after the request. */
 	EXPECT_TRUE(counter_becomes("queued", 1));
 	EXPECT_EQ(0, poll_ms(next, 0));
 	close(next);

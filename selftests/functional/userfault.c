@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory whose faults a user answers, or never does: whoever is stuck in one can
- * be killed, and holds up nobody else.
+ * Memory whose faults user space answers, late or never: a task that is stuck in one
+ * can be killed, and holds up no other.
  */
 #include <linux/userfaultfd.h>
 
@@ -26,7 +26,7 @@ FIXTURE_VARIANT_ADD(userfault, wake_shared) { SHARED, FUTEX_WAKE };
 FIXTURE_VARIANT_ADD(userfault, fd_private) { PRIVATE, FUTEX_FD };
 FIXTURE_VARIANT_ADD(userfault, fd_shared) { SHARED, FUTEX_FD };
 
-/* Maps a page whose first fault the returned descriptor is asked for. */
+/* Maps a page whose first fault goes to the returned userfaultfd. */
 static int map_with_faults(char **map)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -58,7 +58,7 @@ FIXTURE_TEARDOWN(userfault)
 	EXPECT_IDLE();
 }
 
-/* A wake looks at a page if somebody waits at that offset of any: at a page's first word. */
+/* Waits at the first word of a page, so that wakes at that offset look at their page. */
 static int wait_at_offset(int dev, int scope)
 {
 	word_t *other = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

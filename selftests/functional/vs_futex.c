@@ -95,7 +95,7 @@ static void start_all(struct waiter *w, futex_fn *futex, void *word, int op, uin
 	}
 }
 
-/* Which of them are done, once nothing moves any more. */
+/* Notes which of them are done, once as many as expected are. */
 static void note_done(struct waiter *w, int expected)
 {
 	long mask = 0;
@@ -203,7 +203,7 @@ TEST_F(same, bad_addresses)
 		for (size_t i = 0; i < N_OPS; i++) {
 			int op = all_ops[i] | scope;
 
-			/* A wake does not look up a page at whose offset nobody waits. */
+			/* A wake does not look up a page if no page has a waiter at that offset. */
 			bool lazy = !scope && (all_ops[i] == FUTEX_WAKE ||
 					       all_ops[i] == FUTEX_WAKE_BITSET);
 
@@ -388,8 +388,8 @@ TEST_F(same, requeue_to_the_same_word)
 }
 
 /*
- * Who was moved is behind who was there. They came in that order too: futex(2) leaves
- * them in the order of coming if both words happen to share a bucket.
+ * Waiters that are moved queue behind those of the target. They came in that order too:
+ * futex(2) keeps the order of coming if both words happen to share a bucket.
  */
 TEST_F(same, requeue_keeps_order)
 {
@@ -549,7 +549,7 @@ TEST_F(same, time_namespaces)
 					clock_gettime(CLOCK_MONOTONIC, &after);
 					if (ret != -1 || errno != ETIMEDOUT)
 						_exit(2);
-					/* One of another namespace is hours away. */
+					/* A deadline of another namespace is a day away. */
 					if (after.tv_sec < until.tv_sec)
 						_exit(3);
 				}

@@ -125,7 +125,7 @@ TEST_F(wait, signal_with_SA_RESTART_restarts_a_wait_without_timeout)
 	EXPECT_EQ(0, s.ret);
 }
 
-/* A relative timeout that began anew would never end: documented as EINTR. */
+/* A relative timeout would start again with each signal: documented as EINTR. */
 TEST_F(wait, signal_ends_a_wait_with_timeout)
 {
 	struct sleeper s = {

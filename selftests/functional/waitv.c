@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The calls in the manner of futex2: sizes, masks, strict counts, many words. */
+/* The calls like futex2: sizes, masks, strict counts, many words. */
 #include "word_fixture.h"
 
 WORD_FIXTURE(futex2, char *map; uint32_t private;);
@@ -42,7 +42,7 @@ static int wake2(int dev, void *word, uint32_t count, uint64_t mask, uint32_t fl
 	return ret < 0 ? -errno : ret;
 }
 
-/* Only as many bytes as the word has are compared, and it is aligned to them. */
+/* The size governs how many bytes are compared, and the alignment. */
 TEST_F(futex2, sizes)
 {
 	static const uint64_t ones[] = { 0xff, 0xffff, 0xffffffff, ~0ULL };
@@ -213,7 +213,7 @@ static void *wait_for_many(void *arg)
 	return NULL;
 }
 
-/* Any one of them, of more than futex_waitv(2) takes. */
+/* A wake on any of them, and more words than futex_waitv(2) takes. */
 TEST_F(futex2, any_of_a_thousand_words)
 {
 	enum { N = 1000 };
@@ -318,7 +318,7 @@ TEST_F(futex2, requeue)
 		close(fds[i]);
 }
 
-/* Who is moved is behind who was there, even if he came before. */
+/* Waiters that are moved queue behind those of the target, even if they came earlier. */
 TEST_F(futex2, requeue_goes_to_the_end)
 {
 	word_t *a = (word_t *)self->map, *b = a + 100;
@@ -380,7 +380,7 @@ TEST_F_TIMEOUT(futex2, requeue_races_everything, 600)
 		ASSERT_GE(other, 0);
 		do_wait_ms(self->dev, &m.words[i % 4], variant->scope, 0, 1);
 		close(fd);
-		/* Wherever it is by now. */
+		/* On whichever word it is by now. */
 		while (!poll_ms(other, 0))
 			for (int w = 0; w < 4; w++)
 				do_wake(self->dev, &m.words[w], variant->scope, INT32_MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* FUTEX_WAKE: how many, in which order, and whom not. */
+/* FUTEX_WAKE: how many waiters it wakes, in which order, and which it leaves. */
 #include "word_fixture.h"
 
 WORD_FIXTURE(wake,);
@@ -21,7 +21,7 @@ TEST_F(wake, nobody_waits)
 	EXPECT_EQ(0, do_wake(self->dev, self->word, variant->scope, INT32_MAX));
 }
 
-/* As in futex(2): no count means one. */
+/* Like in futex(2), a count of 0 means 1. */
 TEST_F(wake, zero_and_negative_counts_wake_one)
 {
 	int fds[3];
@@ -196,8 +196,8 @@ static void *come_again(void *arg)
 }
 
 /*
- * Who is woken and comes again at once is behind the wake that woke him: a wake
- * of all ends, and an early waiter is not passed over for ever.
+ * A waiter that is woken and waits again at once is left alone by that wake: a wake of all
+ * ends, and no waiter is passed over for ever.
  */
 TEST_F(wake, comers_starve_neither_waker_nor_waiter)
 {
@@ -214,7 +214,7 @@ TEST_F(wake, comers_starve_neither_waker_nor_waiter)
 		ASSERT_GE(fd, 0);
 		while (!poll_ms(fd, 0) && wakes++ < 100)
 			do_wake(self->dev, self->word, variant->scope, 1);
-		/* At most the four were before it. */
+		/* At most the four threads were before it. */
 		EXPECT_LE(wakes, 5);
 		close(fd);
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * AFUTEX_IOC_OPEN: descriptors that compare before they are armed, that are armed
- * again or stay so, that count, and that swallow no wake.
+ * AFUTEX_IOC_OPEN: descriptors that compare before they are armed, are armed again or
+ * stay armed, count wakes, and lose none.
  */
 #include <liburing.h>
 #include <sys/epoll.h>
@@ -153,12 +153,12 @@ TEST_F(watch, rearms_in_one_call)
 		WAKE(1);
 		EXPECT_EQ(0, do_wake(self->dev, self->word, variant->scope, 1));
 		EXPECT_EQ(READABLE, poll_ms(fd, 0));
-		/* With a value that is old: it is read, and not armed. */
+		/* An old value: the watch is read, and not armed. */
 		EXPECT_EQ(-EAGAIN, rearm(fd, v - 1, AFUTEX_COMPARE, &count));
 		EXPECT_EQ(1, count);
 		EXPECT_EQ(0, counter("queued"));
 		EXPECT_EQ(0, poll_ms(fd, 0));
-		/* Or ready at once. */
+		/* Or it is ready at once. */
 		EXPECT_EQ(0, rearm(fd, v - 1, AFUTEX_COMPARE | AFUTEX_READY, &count));
 		EXPECT_EQ(0, count);
 		EXPECT_EQ((int64_t)AFUTEX_CHANGED, read_count(fd));
@@ -166,7 +166,7 @@ TEST_F(watch, rearms_in_one_call)
 		EXPECT_EQ(0, count);
 		EXPECT_EQ(1, counter("queued"));
 		EXPECT_EQ(0, poll_ms(fd, 0));
-		/* While it is armed: armed anew. */
+		/* A watch that is armed is queued anew. */
 		EXPECT_EQ(0, rearm(fd, v, AFUTEX_COMPARE, &count));
 		EXPECT_EQ(1, counter("queued"));
 	}
@@ -198,7 +198,7 @@ TEST_F(watch, persistent_one_counts)
 	EXPECT_TRUE(counter_becomes("pinned", 0));
 }
 
-/* A watch that stays goes to the end of the queue, and starves nobody. */
+/* A persistent watch goes to the end of the queue, so others get their turn. */
 TEST_F(watch, persistent_ones_take_turns)
 {
 	int fds[3];
@@ -229,7 +229,7 @@ TEST_F(watch, read_wants_eight_bytes)
 	WAKE(1);
 	EXPECT_EQ(-1, read(fd, buf, 7));
 	EXPECT_EQ(EINVAL, errno);
-	/* What does not reach the reader is not lost. */
+	/* A wake whose read fails is not lost. */
 	EXPECT_EQ(-1, syscall(SYS_read, fd, 8L, 8L));
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(READABLE, poll_ms(fd, 0));
@@ -380,7 +380,7 @@ TEST_F(watch, close_after_reading_passes_nothing_on)
 	close(second);
 }
 
-/* Several at once; and the next may not want them. */
+/* Several wakes at once; a waiter of another mask does not get them. */
 TEST_F(watch, close_passes_on_as_many_with_their_mask)
 {
 	struct afutex_wake wake = {
@@ -399,7 +399,7 @@ TEST_F(watch, close_passes_on_as_many_with_their_mask)
 	EXPECT_EQ(READABLE, poll_ms(next[1], 5000));
 	EXPECT_EQ(0, poll_ms(next[2], 0));
 	EXPECT_EQ(0, poll_ms(other, 0));
-	/* Their own, in turn, go on to the third, and end there. */
+	/* The wakes of these are passed on to the third, and end there. */
 	close(next[0]);
 	EXPECT_EQ(READABLE, poll_ms(next[2], 5000));
 	for (int i = 1; i < 3; i++)
@@ -488,7 +488,7 @@ TEST_F(watch, fdinfo)
 	close(fd);
 }
 
-/* An fd that outlives its word's memory, and its process, passes on all the same. */
+/* A descriptor that outlives the memory of its word, and its process, passes on too. */
 TEST_F(watch, closed_from_elsewhere)
 {
 	int first, second, pipe_fds[2];
@@ -500,7 +500,7 @@ TEST_F(watch, closed_from_elsewhere)
 	second = open_watch(self->dev, self->word, self->flags, 0, O_NONBLOCK);
 	pid = fork();
 	if (!pid) {
-		/* The last reference goes with this process, which has another mm. */
+		/* The last reference is dropped by this process, which has another mm. */
 		_exit(read(pipe_fds[0], &c, 1) != 1);
 	}
 	WAKE(1);
@@ -574,7 +574,7 @@ static void *taker(void *arg)
 	return NULL;
 }
 
-/* Tokens in are tokens out, and nobody sleeps while there is one. */
+/* All tokens are taken, and no taker sleeps while there is one. */
 TEST_F_TIMEOUT(watch, litmus, 900)
 {
 	_Atomic bool stop = false;
@@ -592,7 +592,7 @@ TEST_F_TIMEOUT(watch, litmus, 900)
 	for (long i = 0; i < given; i++) {
 		atomic_fetch_add(self->word, 1);
 		do_wake(self->dev, self->word, variant->scope, 1);
-		/* Lets them run dry often. */
+		/* Lets the takers run out of tokens often. */
 		if (i % 8 == 0)
 			while (*self->word > 2)
 				sched_yield();
@@ -604,7 +604,7 @@ TEST_F_TIMEOUT(watch, litmus, 900)
 		counter("queued") == 0;
 	})));
 	for (int i = 0; i < 4; i++) {
-		/* One that arms after the last wake. */
+		/* A taker may arm after the last wake. */
 		while (pthread_tryjoin_np(s[i].thread, NULL))
 			do_wake(self->dev, self->word, variant->scope, INT32_MAX);
 		EXPECT_EQ(0, s[i].bad);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the tests of afutex share: the calls, the module's counters, helpers that
- * wait for another thread to reach a state, and memory of every kind.
- *
- * To be included before kselftest_harness.h is used; it includes it.
+ * wait for another thread to reach a state, and kselftest_harness.h.
  */
 #ifndef AFUTEX_TEST_H
 #define AFUTEX_TEST_H
@@ -195,7 +193,7 @@ static inline char task_state(pid_t tid)
 	return p ? p[2] : 0;
 }
 
-/* How often something is repeated: fewer times where each takes far longer. */
+/* How often a test repeats something: n times, or fewer on a slow kernel. */
 static inline int rounds(int n)
 {
 	const char *slow = getenv("AFUTEX_SLOW");
@@ -204,7 +202,7 @@ static inline int rounds(int n)
 	return n / (by > 0 ? by : 1) + 1;
 }
 
-/* A thread that waits once, and what came of it. */
+/* A thread that waits once, and the result of the wait. */
 struct sleeper {
 	int dev, scope, ms;
 	word_t *word;
@@ -213,7 +211,7 @@ struct sleeper {
 	_Atomic pid_t tid;
 	_Atomic bool done;
 	int ret, err;
-	/* Where it came in order of waking: taken from *order. */
+	/* Its place in the order of waking, taken from *order. */
 	_Atomic int *order;
 	int place;
 };
@@ -273,7 +271,7 @@ static inline void *wake_later(void *arg)
 	EXPECT_EQ(1, (long)ret);						\
 } while (0)
 
-/* A child that does what follows in the block, and exits. */
+/* The exit status of a child, or 128 and the signal that killed it; -1 on error. */
 static inline int child_status(pid_t pid)
 {
 	int status;

@@ -46,7 +46,7 @@ struct waiter {
 	uint64_t turn;		/* position in the queue: lower is earlier */
 	struct unread unread;	/* passed on if the waiter goes */
 
-	/* Of a member of a set: */
+	/* A member of a set: */
 	int set;
 	uint64_t cookie;
 	uint32_t count;		/* wakes since the last event */
@@ -182,7 +182,7 @@ static inline void model_pass_on(struct model *m, struct waiter *w)
 		model_wake(m, w->key, u.mixed ? ALL_WAITERS : u.count, u.mask);
 }
 
-/* Whether somebody waits without the private flag at that offset of any page. */
+/* Whether any page has a waiter without the private flag at that offset. */
 static inline bool model_shares_offset(struct model *m, int offset, int page_size)
 {
 	for (struct waiter *w = m->waiters; w < m->waiters + MODEL_WAITERS; w++)

@@ -26,7 +26,7 @@ struct racer {
 
 static inline void race_pause(unsigned int *seed)
 {
-	/* Now one is first, now the other. */
+	/* Each racer is first now and then. */
 	for (volatile int i = rand_r(seed) % 2000; i > 0; i--)
 		;
 }
@@ -66,7 +66,7 @@ static inline bool race_start(struct race *all, void *arg, race_fn first, race_f
 	return true;
 }
 
-/* One round: returns when all have done it. */
+/* One round: returns when all racers have finished it. */
 static inline void race_meet(struct race *all)
 {
 	all->done = 0;

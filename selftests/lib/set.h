@@ -61,7 +61,7 @@ static inline int events(int set, struct afutex_event *ev, int room)
 	return n < 0 ? -errno : n % sizeof(*ev) ? -EIO : (int)(n / sizeof(*ev));
 }
 
-/* Loads the module anew with a limit of watches, or with its own. */
+/* Reloads the module, with parameters. */
 static inline bool reload(const char *params)
 {
 	int ko = open("/afutex.ko", O_RDONLY | O_CLOEXEC);

@@ -3,7 +3,7 @@
  * A plugin for QEMU that counts how often each instruction of the guest's kernel is
  * executed between two marks that a program of the guest sets (profile.h). For one
  * CPU. What is counted goes to the file that is given as out=FILE, as lines of an
- * address and a number; the program's own instructions are told as those at 0.
+ * address and a number; the program's own instructions are counted at 0.
  *
  * There is no package of the plugins' header, and only a few of its functions are
  * needed: they are declared here, as version 3 of the interface has them.

@@ -8,7 +8,7 @@
 
 #define BATCH	8
 
-/* What a round is about, and what came of it. */
+/* The state of a round, and the results of its calls. */
 struct match {
 	int dev, scope, set, id;
 	uint32_t flags;
@@ -101,7 +101,7 @@ static struct match new_match(int dev, int scope, int set, uint32_t flags, word_
 
 #define START(...)	ASSERT_TRUE(race_start(&race, &m, __VA_ARGS__))
 
-/* Armed and woken, or told that the word has changed: one of the two, and no more. */
+/* Armed and woken, or reported as changed: exactly one of the two. */
 TEST_F_TIMEOUT(set, arm_or_change_of_value, 900)
 {
 	struct match m = MATCH;
@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(set, adding_or_close, 900)
 	EXPECT_GT(added, 0);
 }
 
-/* Changed by two at once: it waits for one of the words, or one of them is told EBUSY. */
+/* Changed by two threads at once: it waits on one of the words, or one gets EBUSY. */
 TEST_F_TIMEOUT(set, change_or_change, 900)
 {
 	struct match m = MATCH;
@@ -192,7 +192,7 @@ TEST_F_TIMEOUT(set, change_or_change, 900)
 	race_stop(&race);
 }
 
-/* Armed and removed at once: it is gone, and waits for nothing. */
+/* Armed and removed at once: it is gone, and waits on no word. */
 TEST_F_TIMEOUT(set, arm_or_removal, 900)
 {
 	struct match m = MATCH;
@@ -221,7 +221,7 @@ TEST_F_TIMEOUT(set, arm_or_removal, 900)
 	race_stop(&race);
 }
 
-/* Removed twice: it is gone once, and passes on once. */
+/* Removed by two threads at once: one succeeds, and the wake is passed on once. */
 TEST_F_TIMEOUT(set, removal_or_removal, 900)
 {
 	struct match m = MATCH;

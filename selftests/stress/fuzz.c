@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls with arguments that make sense, nearly do, or do not, from several threads of
- * several processes at once, on descriptors and memory that come and go meanwhile; then
- * all of them are killed. No call gives an errno that is none, everybody can be killed,
- * and nothing is left. That the kernel reports nothing, the runner sees to.
+ * Calls with valid, nearly valid and invalid arguments, from several threads of several
+ * processes at once, on descriptors and memory that come and go; then all of them are
+ * killed. No call returns an errno that does not exist, every process can be killed, and
+ * nothing is left. The runner checks that the kernel reports nothing.
  *
  * FUZZ_SEED in the environment is for other runs than the usual ones.
  */
@@ -313,7 +313,7 @@ static long change_memory(void)
 	case 2:		return mprotect(page, PAGE, ONE_OF(PROT_READ, PROT_WRITE, PROT_NONE,
 							   PROT_READ | PROT_WRITE));
 	case 3:
-		/* As good as nothing, and nobody else's memory comes there. */
+		/* As good as unmapped, and no other mapping is placed there. */
 		mmap(page, PAGE, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		return 0;
 	case 4:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tokens in are tokens out, though the sets that wait for them are closed, killed and
- * shared: a wake that nobody was told of goes on to whoever waits, be it a member of
- * another set, a descriptor, or a task that sleeps.
+ * No token is lost when the sets that wait for it are closed, killed and shared: an
+ * unread wake is passed on to the next waiter, be it a member of another set, a
+ * descriptor, or a task that sleeps.
  */
 #include <sys/uio.h>
 
@@ -98,12 +98,12 @@ TEST_F_TIMEOUT(set, tokens_in_are_tokens_out, 900)
 		};
 		ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, take_all, &t[i]));
 	}
-	/* Else the first may be done with all of it before the last has begun. */
+	/* Otherwise the first may take all tokens before the last has begun. */
 	ASSERT_TRUE(counter_becomes("queued", TAKERS));
 	for (long i = 0; i < given; i++) {
 		atomic_fetch_add(self->word, 1);
 		ASSERT_GE(do_wake(self->dev, self->word, variant->scope, 1), 0);
-		/* Lets them run dry often. */
+		/* Lets the takers run out of tokens often. */
 		if (i % 4 == 0)
 			ASSERT_TRUE(eventually(*self->word <= 1));
 	}
@@ -120,7 +120,7 @@ TEST_F_TIMEOUT(set, tokens_in_are_tokens_out, 900)
 	EXPECT_EQ(given, taken);
 }
 
-/* A set that is closed with wakes in it has them go on in order, to all kinds. */
+/* Closing a set passes its wakes on in order, to waiters of every kind. */
 TEST_F(set, passes_on_to_every_kind)
 {
 	struct sleeper s = { .dev = self->dev, .scope = variant->scope, .word = self->word };
@@ -192,7 +192,7 @@ FIXTURE_TEARDOWN(killed)
 	EXPECT_IDLE();
 }
 
-/* It is stopped, woken, and killed: what it cannot have read goes on. */
+/* Stopped, woken and killed in its sleep: the wake is passed on. */
 TEST_F_TIMEOUT(killed, in_the_middle_of_waiting, 900)
 {
 	for (int round = 0; round < rounds(200); round++) {
@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(killed, in_the_middle_of_waiting, 900)
 	}
 }
 
-/* Killed whenever, while wakes come: nothing stays behind. */
+/* Killed at any moment, while wakes come: nothing is left. */
 TEST_F_TIMEOUT(killed, in_the_middle_of_anything, 900)
 {
 	unsigned int seed = 1;
@@ -276,7 +276,7 @@ TEST_F_TIMEOUT(set, inherited_set_is_shared, 900)
 	munmap((void *)told, 4096);
 }
 
-/* Its words are the creator's: a private one of the child's is another word. */
+/* A private word that a child adds is of the child's address space. */
 TEST_F(set, members_added_by_a_child)
 {
 	struct afutex_event ev[2];
@@ -308,7 +308,7 @@ TEST_F(set, members_added_by_a_child)
 	EXPECT_EQ(1, counter("queued"));
 }
 
-/* The last one who has it open passes on, whoever that is. */
+/* The last close passes on, in whichever process it is. */
 TEST_F(set, last_of_two_processes_passes_on)
 {
 	int set = new_set(self->dev, O_NONBLOCK, 0), go[2], next;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Many threads and processes at once: what goes in comes out. */
+/* Many threads and processes at once: no wake is lost, and none is made up. */
 #include "word_fixture.h"
 
 WORD_FIXTURE(race,);
@@ -64,7 +64,7 @@ static void *follow_with_fd(void *arg)
 			w->bad = errno;
 			break;
 		}
-		/* Armed: what changes from here on is told. */
+		/* Armed: a change from here on fires it. */
 		if (*w->word == seen && poll_ms(fd, 20000) != READABLE) {
 			w->bad = ETIMEDOUT;
 			close(fd);
@@ -93,7 +93,7 @@ TEST_F_TIMEOUT(race, no_wake_is_lost, 900)
 	for (uint32_t g = 1; g <= last; g++) {
 		*self->word = g;
 		ASSERT_GE(do_wake(self->dev, self->word, variant->scope, INT32_MAX), 0);
-		/* Lets them sleep now and then: else they only run after. */
+		/* Lets the waiters sleep now and then. */
 		if (g % 16 == 0)
 			sched_yield();
 	}
@@ -104,7 +104,7 @@ TEST_F_TIMEOUT(race, no_wake_is_lost, 900)
 	}
 }
 
-/* Of many waiters each wake of one wakes exactly one. */
+/* Each wake of one wakes exactly one of many waiters. */
 static void *take_tokens(void *arg)
 {
 	struct worker *w = arg;
@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(race, wakes_counted_are_wakes_received, 900)
 		if (!n)
 			sched_yield();
 	}
-	/* Who is not waiting now gets nothing any more. */
+	/* No wake comes from here on. */
 	stop = true;
 	for (int i = 0; i < 8; i++)
 		pthread_join(w[i].thread, NULL);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A wake of a set's member, and at the same moment something else done to the member or
- * to the set: whoever is first, the wake arrives, once.
+ * A wake of a member of a set races with another call on the member or the set: whichever
+ * is first, the wake arrives, once.
  */
 #include "race.h"
 #include "set_fixture.h"
 
-/* What a round is about, and what came of it. */
+/* The state of a round, and the results of its calls. */
 struct match {
 	int dev, scope, set, id;
 	uint32_t flags;
@@ -83,7 +83,7 @@ static struct match new_match(int dev, int scope, uint32_t flags, word_t *word)
 	};
 }
 
-/* A set whose member, one-shot and persistent in turn, is the first to wait on the word. */
+/* A set with one member, one-shot and persistent in turn, first in the queue of the word. */
 static bool prepare(struct match *m, int round, int set)
 {
 	uint32_t persistent = round % 2 ? AFUTEX_PERSISTENT : 0;
@@ -95,7 +95,7 @@ static bool prepare(struct match *m, int round, int set)
 	return m->id >= 0;
 }
 
-/* How many wakes readers were told of. */
+/* How many wakes the readers got. */
 static int wakes_told(const struct match *m)
 {
 	return m->told == 1 ? m->ev[0].count : 0;
@@ -120,7 +120,7 @@ TEST_F_TIMEOUT(set, wake_or_removal, 900)
 		race_meet(&race);
 		ASSERT_EQ(1, m.woken);
 		ASSERT_EQ(0, m.removed);
-		/* It was not there any more, or passed on what it had. */
+		/* The member was gone already, or passed its wake on. */
 		ASSERT_EQ(READABLE, poll_ms(next, 5000));
 		ASSERT_EQ(-EAGAIN, events(self->set, m.ev, 1));
 		close(next);
@@ -197,7 +197,7 @@ TEST_F_TIMEOUT(set, wake_or_read, 900)
 	race_stop(&race);
 }
 
-/* A reader is told, or the next gets it: one of the two. */
+/* A reader gets the wake, or the next waiter does: one of the two. */
 TEST_F_TIMEOUT(set, wake_read_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
@@ -238,7 +238,7 @@ TEST_F_TIMEOUT(set, wake_read_or_close, 900)
 	race_stop(&race);
 }
 
-/* What a member owes as it is changed and removed is passed on by the one or the other. */
+/* A member is changed and removed at once: one of the two passes its wakes on. */
 TEST_F_TIMEOUT(set, change_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
@@ -263,7 +263,7 @@ TEST_F_TIMEOUT(set, change_or_removal, 900)
 	race_stop(&race);
 }
 
-/* A reader cannot be told of the event, and the member goes. */
+/* A read of the event fails while the member is removed. */
 TEST_F_TIMEOUT(set, failing_read_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
@@ -335,7 +335,7 @@ TEST_F_TIMEOUT(set, requeue_or_removal, 900)
 	race_stop(&race);
 }
 
-/* Wherever the member is when it goes, its wake reaches somebody who waits there. */
+/* On whichever word the member is when it goes, its wake reaches a waiter of that word. */
 TEST_F_TIMEOUT(set, requeue_wake_or_removal, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);
@@ -346,7 +346,7 @@ TEST_F_TIMEOUT(set, requeue_wake_or_removal, 900)
 		int next[3];
 
 		ASSERT_TRUE(prepare(&m, i, self->set));
-		/* One moves at most: at each word somebody is left. */
+		/* At most one moves: each word keeps a waiter. */
 		for (int j = 0; j < 3; j++)
 			next[j] = do_fd(self->dev, j < 2 ? m.word : m.other, variant->scope, 0);
 		race_meet(&race);
@@ -393,7 +393,7 @@ static void look(void *arg)
 	m->seen = poll_ms(m->set, 0);
 }
 
-/* Two take one of four events each: a third who looks sees that there are some. */
+/* Two readers take one of four events each: poll in a third thread sees the others. */
 TEST_F_TIMEOUT(set, read_read_or_look, 900)
 {
 	struct match m = new_match(self->dev, variant->scope, self->flags, self->word);

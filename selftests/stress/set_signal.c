@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A set that tells by signals, of more wakes than signals can be queued. */
+/* A set that sends signals, and more wakes than signals can be queued. */
 #include "set_fixture.h"
 
 #define WORDS	64
@@ -57,7 +57,7 @@ static bool watch_words(int set, word_t *word, uint32_t flags)
 	return true;
 }
 
-/* Reads until there is nothing more. How many wakes it was told of. */
+/* Reads all events; returns how many wakes they count. */
 static long drain(int set)
 {
 	struct afutex_event ev[5];
@@ -93,9 +93,9 @@ static rlim_t limit_queued(rlim_t to)
 }
 
 /*
- * Who reads only when a signal came, and then all there is, misses nothing: not with
- * SIGIO, of which there is only one at a time; not with a real-time signal, be there
- * room for very many or for few, when SIGIO comes in its place.
+ * A reader that reads all events after each signal misses none: not with SIGIO, of which
+ * only one is pending at a time, and not with a real-time signal, be there room for many
+ * or for few, when SIGIO comes in its place.
  */
 TEST_F_TIMEOUT(set, signalled_reader_misses_nothing, 900)
 {
@@ -125,7 +125,7 @@ TEST_F_TIMEOUT(set, signalled_reader_misses_nothing, 900)
 			do {
 				got = sigtimedwait(&mask, &info, &ts);
 			} while (got < 0 && errno == EINTR);
-			/* There is something to read, and no signal told of it. */
+			/* Without a signal, there would be events that the reader does not know of. */
 			ASSERT_GT(got, 0);
 			if (got == sig)
 				EXPECT_EQ(self->set, info.si_fd);
@@ -133,7 +133,7 @@ TEST_F_TIMEOUT(set, signalled_reader_misses_nothing, 900)
 		}
 		EXPECT_EQ(WAKERS * n, told);
 		EXPECT_EQ(0, wakers_join(w));
-		/* Those of wakes that were told of already. */
+		/* Signals of wakes that were read already. */
 		ts.tv_sec = 0;
 		while (sigtimedwait(&mask, &info, &ts) > 0)
 			;
@@ -205,7 +205,7 @@ TEST_F_TIMEOUT(set, read_in_the_handler, 900)
 	signal(SIGIO, SIG_IGN);
 }
 
-/* Another process is told, and reads the set that it inherited. */
+/* The signals go to another process, which reads the set that it inherited. */
 TEST_F_TIMEOUT(set, owner_is_another_process, 900)
 {
 	int n = rounds(10000), ready[2], sig = SIGRTMIN + 4;
@@ -251,7 +251,7 @@ TEST_F_TIMEOUT(set, owner_is_another_process, 900)
 	close(ready[1]);
 }
 
-/* One thread of many is told, as F_SETOWN_EX has it. */
+/* The signals go to one thread of several, by F_SETOWN_EX. */
 TEST_F(set, owner_is_a_thread)
 {
 	struct f_owner_ex owner = { .type = F_OWNER_TID, .pid = syscall(SYS_gettid) };

@@ -68,9 +68,10 @@ struct walk {
 	/* What the model knows of memory. */
 	struct mapping map[PROCESSES][SLOTS];
 	uint8_t anon[PROCESSES][SLOTS][SIZE], file[FILE_PAGES][SIZE];
-	/* Of the descriptors of one word. */
+	/* The descriptors of one word. */
 	int fds[FILES];
 	struct word words[FILES];
+	int openers[FILES];	/* by which process */
 	int sets[SETS];
 	uint32_t ids[SETS][MEMBERS];
 	struct note notes[KEPT];
@@ -318,7 +319,7 @@ static long wake_model(struct walk *w, int process, struct word word, uint32_t c
 	return model_wake(&w->model, key(w, process, word), count, mask);
 }
 
-/* As a CALL has it: an int, and none means one. */
+/* The count of AFUTEX_IOC_CALL: an int, and 0 or less means 1. */
 static uint32_t at_least_one(int count)
 {
 	return count > 0 ? count : 1;
@@ -470,8 +471,9 @@ static void step_requeue(struct walk *w)
 	long ret, want;
 
 	to.private = from.private;
-	NOTE("process %ld wakes %ld and moves %ld from " WORD_FORMAT " to slot %ld offset %ld, compare %ld",
-	     process, wake, move, WORD_ARGS(from), to.slot, to.offset, compare);
+	NOTE("process %ld wakes %ld and moves %ld from " WORD_FORMAT
+	     " to slot %ld offset %ld, compare %ld", process, wake, move, WORD_ARGS(from),
+	     to.slot, to.offset, compare);
 	absent = !readable(w, process, from) || !readable(w, process, to);
 	if (compare && !readable(w, process, from))
 		want = -EFAULT;
@@ -591,6 +593,7 @@ static void step_fd(struct walk *w)
 		model_queue(&w->model, x, key(w, process, word));
 		w->fds[i] = ret;
 		w->words[i] = word;
+		w->openers[i] = process;
 	}
 }
 
@@ -641,6 +644,7 @@ static void step_open(struct walk *w)
 			model_queue(&w->model, x, key(w, process, word));
 		w->fds[i] = ret;
 		w->words[i] = word;
+		w->openers[i] = process;
 	}
 }
 
@@ -692,6 +696,21 @@ static void step_read(struct walk *w)
 	expect(w, "AFUTEX_CHANGED", !!(v & AFUTEX_CHANGED), u.changed);
 }
 
+/*
+ * What the model says of arming a watch again if the word holds `val`: 0, or an error after
+ * which it is as it was, or -EAGAIN.
+ */
+static long rearm_model(struct walk *w, int process, int i, bool compare, uint64_t val)
+{
+	struct word word = w->words[i];
+
+	if (!readable(w, process, word))
+		return -EFAULT;
+	if (process != w->openers[i] && key(w, process, word).kind != KEY_FILE)
+		return -EXDEV;
+	return compare && val != value(w, process, word) ? -EAGAIN : 0;
+}
+
 static void step_next(struct walk *w)
 {
 	int i, process = some_process(w);
@@ -707,13 +726,11 @@ static void step_next(struct walk *w)
 	val = some_value(w, process, word);
 	NOTE("process %ld: NEXT of watch %ld, value %ld", process, i, val);
 	ret = IOCTL(process, w->fds[i], AFUTEX_IOC_NEXT, val);
-	x->queued = false;
-	if (!readable(w, process, word)) {
-		want = -EFAULT;
-	} else if (val != value(w, process, word)) {
-		want = -EAGAIN;
+	want = rearm_model(w, process, i, true, val);
+	if (want == -EAGAIN) {
+		x->queued = false;
 		model_read(x);
-	} else {
+	} else if (!want) {
 		want = model_read(x);
 		model_queue(&w->model, x, key(w, process, word));
 	}
@@ -740,15 +757,16 @@ static void step_rearm(struct walk *w)
 	NOTE("process %ld: REARM of watch %ld, value %ld flags %lx", process, i, args->val,
 	     args->flags);
 	ret = IOCTL(process, w->fds[i], AFUTEX_IOC_REARM, args);
-	x->queued = false;
-	count = model_read(x);
-	want = 0;
-	if (!readable(w, process, word)) {
-		want = -EFAULT;
-	} else if (args->flags && args->val != value(w, process, word)) {
+	want = rearm_model(w, process, i, args->flags, args->val);
+	count = 0;
+	if (want == -EAGAIN) {
+		x->queued = false;
+		count = model_read(x);
 		x->unread.changed = args->flags & AFUTEX_READY;
-		want = x->unread.changed ? 0 : -EAGAIN;
-	} else {
+		if (x->unread.changed)
+			want = 0;
+	} else if (!want) {
+		count = model_read(x);
 		model_queue(&w->model, x, key(w, process, word));
 	}
 	expect(w, "AFUTEX_IOC_REARM", ret, want);
@@ -813,7 +831,7 @@ static long some_item(struct walk *w, int process, int set, struct afutex_ctl *i
 	long want;
 	int i;
 
-	/* Not one whose number this very batch is about to tell. */
+	/* Not one whose number this batch is yet to return. */
 	do {
 		i = some(w, MEMBERS);
 		x = member(w, set, i);
