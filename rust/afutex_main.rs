@@ -25,6 +25,7 @@ use futex::wakee::Wakee;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use sys::misc_device::Registration;
+use sys::params;
 
 module! {
     type: Afutex,
@@ -32,16 +33,6 @@ module! {
     authors: ["The afutex authors"],
     description: "Futex words behind file descriptors",
     license: "GPL",
-    params: {
-        buckets: u64 {
-            default: 0,
-            description: "Buckets of the futex table, a power of two (default: by CPUs and memory)",
-        },
-        max_user_watches: u64 {
-            default: 0,
-            description: "Watches in sets that a user may have (default: 4 % of memory)",
-        },
-    },
 }
 
 /// The loaded module.
@@ -57,12 +48,15 @@ struct Afutex {
 impl kernel::InPlaceModule for Afutex {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         sys::user_word::UserWord::init();
+        params::init();
         pin_init::pin_init_scope(|| {
-            let buckets = usize::try_from(module_parameters::buckets.value())?;
-            let max_user_watches = usize::try_from(module_parameters::max_user_watches.value())?;
-            let domain =
-                Arc::pin_init(Domain::<Wakee>::new(buckets, max_user_watches)?, GFP_KERNEL)?;
+            let domain = Arc::pin_init(
+                Domain::<Wakee>::new(params::buckets())
+                    .inspect_err(|err| pr_err!("no futex table: {:?}\n", err))?,
+                GFP_KERNEL,
+            )?;
 
+            params::note_buckets(domain.table.buckets());
             Ok(try_pin_init!(Self {
                 _stats <- Stats::new(domain.clone()),
                 // Last: from here on the device can be opened.

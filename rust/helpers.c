@@ -210,6 +210,11 @@ bool afutex_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+void afutex_cond_resched(void)
+{
+	cond_resched();
+}
+
 /* smp_mb(), and then the mm of the current task: a waker needs both, in one call. */
 struct mm_struct *afutex_mm_after_mb(void)
 {

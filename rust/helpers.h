@@ -19,6 +19,11 @@ struct page;
 struct user_struct;
 struct wait_queue_head;
 
+/* The module's parameters, in params.c. */
+extern unsigned long afutex_buckets;
+extern unsigned long afutex_max_user_watches;
+void afutex_params_init(void);
+
 /* User memory. */
 extern unsigned long afutex_user_end;
 void afutex_find_user_end(void);
@@ -36,6 +41,7 @@ int afutex_fault_in_writeable(unsigned long addr);
 void afutex_set_current_state(unsigned int state);
 void afutex_set_running(void);
 bool afutex_fatal_signal_pending(void);
+void afutex_cond_resched(void);
 struct mm_struct *afutex_mm_after_mb(void);
 u64 afutex_timer_slack(void);
 s64 afutex_monotonic_to_host(s64 time);

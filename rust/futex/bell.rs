@@ -7,10 +7,12 @@ use super::bucket::{
     Counted,
     Entry,
     Guard,
+    Mark,
     Notify,
     Waiter,
     Wake,
-    Wanted, //
+    Wanted,
+    STEP, //
 };
 use super::key::{
     Key,
@@ -26,7 +28,7 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::Arc;
 
-struct State {
+pub(crate) struct State {
     persistent: bool,
     listened: Atomic<bool>,
     count: Atomic<u32>,
@@ -35,11 +37,16 @@ struct State {
 
 /// Counts its wakes, and how often it is notified.
 #[derive(Clone)]
-pub(crate) struct Bell(Arc<State>);
+pub(crate) enum Bell {
+    /// A wakee.
+    Bell(Arc<State>),
+    /// What stands in a queue.
+    Mark(Mark),
+}
 
 impl Bell {
     fn new(persistent: bool) -> Result<Self> {
-        Ok(Self(Arc::new(
+        Ok(Self::Bell(Arc::new(
             State {
                 persistent,
                 listened: Atomic::new(!persistent),
@@ -48,6 +55,13 @@ impl Bell {
             },
             GFP_KERNEL,
         )?))
+    }
+
+    fn state(&self) -> &State {
+        match self {
+            Bell::Bell(state) => state,
+            Bell::Mark(_) => panic!("a mark was woken"),
+        }
     }
 
     /// One that is dequeued when it is woken.
@@ -62,25 +76,25 @@ impl Bell {
 
     /// From now on it is to be notified.
     pub(crate) fn listen(&self) {
-        self.0.listened.store(true, Relaxed);
+        self.state().listened.store(true, Relaxed);
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.0.count.load(Relaxed)
+        self.state().count.load(Relaxed)
     }
 
     pub(crate) fn notified(&self) -> u32 {
-        self.0.notified.load(Relaxed)
+        self.state().notified.load(Relaxed)
     }
 
     fn add_wake(&self) {
-        self.0.count.fetch_add(1, Relaxed);
+        self.state().count.fetch_add(1, Relaxed);
     }
 }
 
 impl Notify for Bell {
     fn notify(&self) {
-        self.0.notified.fetch_add(1, Relaxed);
+        self.state().notified.fetch_add(1, Relaxed);
     }
 }
 
@@ -89,11 +103,11 @@ impl Wake for Bell {
     type Listener = Bell;
 
     fn count(&self, _bitset: u32) -> Counted<'_, Bell> {
-        if !self.0.persistent {
+        if self.as_mark().is_some() || !self.state().persistent {
             return Counted::No;
         }
         self.add_wake();
-        match self.0.listened.load(Relaxed) {
+        match self.state().listened.load(Relaxed) {
             true => Counted::Listened(self),
             false => Counted::Quietly,
         }
@@ -104,18 +118,23 @@ impl Wake for Bell {
         key: &Key,
         bitset: u32,
         unqueued: impl FnOnce(i32),
-    ) -> u32 {
+    ) -> Option<u32> {
+        let mut steps = STEP;
         let inner = guard.as_mut().project();
         let mut at = inner.queues.find(key);
 
         while let Some(cursor) = at {
-            if !cursor.item().matches(bitset) {
+            if cursor.item().wakee.as_mark() == Some(Mark::Barrier) {
+                return None;
+            }
+            if !cursor.item().matches(bitset) || cursor.item().is_mark() {
+                steps = steps.checked_sub(1)?;
                 at = cursor.next();
                 continue;
             }
             let bell = cursor.item().wakee.clone();
             bell.add_wake();
-            if bell.0.persistent {
+            if bell.state().persistent {
                 rotate(cursor, inner.ticket);
                 drop(guard);
             } else {
@@ -124,12 +143,12 @@ impl Wake for Bell {
                 drop(waiter);
                 unqueued(1);
             }
-            if bell.0.listened.load(Relaxed) {
+            if bell.state().listened.load(Relaxed) {
                 bell.notify();
             }
-            return 1;
+            return Some(1);
         }
-        0
+        Some(0)
     }
 
     fn wake_at<'a>(
@@ -139,10 +158,10 @@ impl Wake for Bell {
         let bell = at.item().wakee.clone();
 
         bell.add_wake();
-        if bell.0.listened.load(Relaxed) {
+        if bell.state().listened.load(Relaxed) {
             wanted.wake_q.push(bell.clone());
         }
-        if bell.0.persistent {
+        if bell.state().persistent {
             wanted.count(1, 0);
             rotate(at, wanted.ticket)
         } else {
@@ -155,7 +174,18 @@ impl Wake for Bell {
     }
 
     fn has_unread(&self) -> bool {
-        self.0.persistent && self.count() != 0
+        self.state().persistent && self.count() != 0
+    }
+
+    fn from_mark(mark: Mark) -> Self {
+        Bell::Mark(mark)
+    }
+
+    fn as_mark(&self) -> Option<Mark> {
+        match self {
+            Bell::Mark(mark) => Some(*mark),
+            Bell::Bell(_) => None,
+        }
     }
 }
 

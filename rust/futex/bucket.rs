@@ -11,8 +11,8 @@
 //! 2. for a requeue or `FUTEX_WAKE_OP`, the other bucket's, the one at the lower address first;
 //! 3. the lock of what a watch or a set keeps disarmed: `Watch::disarmed`, `Set::ready`.
 //!
-//! The mutexes `Watch::arming` and `Set::members` are not held when a bucket is locked, except
-//! `arming`, which is only ever tried. Under a bucket's lock
+//! The lock of `Set::members` is not held when a bucket is locked, and the mutex `Watch::arming` is
+//! only ever tried. Under a bucket's lock
 //!
 //! - user memory is read, and by `FUTEX_WAKE_OP` changed, with page faults disabled, never faulted
 //!   in;
@@ -38,8 +38,13 @@
 //!
 //! Each bucket numbers the waiters as they are queued. A waker notes the next number when it first
 //! holds the lock, and leaves waiters from there on alone. A watch that stays armed gets a new
-//! number, and with it the last place, if there are others in its queue. The lock is dropped
-//! whenever [`CAPACITY`] are to be notified, or [`BURST`] were woken.
+//! number, and with it the last place, if there are others in its queue.
+//!
+//! No hold of a bucket's lock grows with what users queued. A waker drops it when [`CAPACITY`]
+//! are to be notified, or [`BURST`] were woken, or it went past [`STEP`] waiters, and leaves a mark
+//! at the [`Place`] where it goes on. A requeue goes in such steps too. It is one step for all others
+//! on either word, since from the first step to the last a [barrier](Mark::Barrier) is first in
+//! both queues, at which a task that begins a wake or a requeue waits.
 
 use super::count::Waiters;
 use super::key::{
@@ -63,7 +68,7 @@ use kernel::sync::{
 /// How a waiter is woken: what `futex_wake_fn` is to a `futex_q`, by static dispatch.
 ///
 /// The table asks this of its waiters, and knows nothing else of them.
-pub(crate) trait Wake: Sized {
+pub(crate) trait Wake: Sized + 'static {
     /// What is to be notified of a wake. Owns what must not be dropped under a bucket's lock.
     type Notice: Notify;
     /// A wakee that stays queued, and has listeners.
@@ -75,13 +80,14 @@ pub(crate) trait Wake: Sized {
     /// Wakes the first waiter on `key` that matches `bitset`, whatever it is, and returns how many
     /// were woken: 0 or 1.
     ///
-    /// Drops the lock, calls `unqueued` if the waiter left the table, and then notifies.
+    /// Drops the lock, calls `unqueued` if the waiter left the table, and then notifies. `None` if
+    /// there is a barrier, or the first [`STEP`] do not match: nothing is done then.
     fn wake_first(
         guard: Guard<'_, Self>,
         key: &Key,
         bitset: u32,
         unqueued: impl FnOnce(i32),
-    ) -> u32;
+    ) -> Option<u32>;
 
     /// Wakes the waiter at the cursor, and those behind it that are woken along with it, and goes
     /// on. Under the bucket's lock. There is room in the queue of `wanted`.
@@ -93,6 +99,21 @@ pub(crate) trait Wake: Sized {
     /// Whether there are wakes that the wakee has not read: a requeue leaves it where it is, since
     /// they belong to its word. Under the bucket's lock.
     fn has_unread(&self) -> bool;
+
+    /// Creates what stands in a queue in place of a wakee.
+    fn from_mark(mark: Mark) -> Self;
+
+    /// Whether it is that.
+    fn as_mark(&self) -> Option<Mark>;
+}
+
+/// What stands in a queue and is no waiter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Where a walk through the queue goes on, or where what a requeue moves goes.
+    Place,
+    /// First in the queue of a word that a requeue moves waiters from, or to, in steps.
+    Barrier,
 }
 
 /// What can be notified. No lock may be held.
@@ -119,7 +140,7 @@ pub(crate) struct Waiter<W> {
     pub(crate) wakee: W,
     /// The number that the bucket gave to it.
     pub(crate) ticket: u64,
-    /// The wakes that it waits for: those that have a bit in common. Not 0.
+    /// The wakes that it waits for: those that have a bit in common. Not 0, but for a mark.
     pub(crate) bitset: u32,
 }
 
@@ -138,6 +159,24 @@ impl<W> Waiter<W> {
     #[inline]
     pub(crate) fn matches(&self, bitset: u32) -> bool {
         bitset == ANY || self.bitset & bitset != 0
+    }
+}
+
+impl<W: Wake> Waiter<W> {
+    /// Creates a mark in the queue of `key`.
+    pub(crate) fn mark(key: KeyRef, mark: Mark, ticket: u64) -> Self {
+        Self {
+            key,
+            wakee: W::from_mark(mark),
+            ticket,
+            bitset: 0,
+        }
+    }
+
+    /// Whether it is a mark.
+    #[inline]
+    pub(crate) fn is_mark(&self) -> bool {
+        self.wakee.as_mark().is_some()
     }
 }
 
@@ -202,21 +241,6 @@ pub(crate) struct BucketInner<W> {
 pub(crate) type Guard<'a, W> = SpinLockGuard<'a, BucketInner<W>>;
 
 impl<W: Wake> BucketInner<W> {
-    /// How many wait on `key`, up to `most`.
-    pub(crate) fn count_up_to(self: Pin<&mut Self>, key: &Key, most: u32) -> u32 {
-        let mut at = self.project().queues.find(key);
-        let mut count = 0;
-
-        while count < most {
-            let Some(cursor) = at else {
-                break;
-            };
-            count += 1;
-            at = cursor.next();
-        }
-        count
-    }
-
     /// The key of the first waiter on `key`. Not to be dropped under a lock.
     pub(crate) fn first_key(self: Pin<&mut Self>, key: &Key) -> Option<KeyRef> {
         let first = self.project().queues.find(key)?;
@@ -224,19 +248,28 @@ impl<W: Wake> BucketInner<W> {
         Some(first.item().key.clone())
     }
 
+    /// Whether a requeue is moving waiters from or to `key`.
+    pub(crate) fn is_barred(self: Pin<&mut Self>, key: &Key) -> bool {
+        let first = self.project().queues.find(key);
+
+        first.is_some_and(|first| first.item().wakee.as_mark() == Some(Mark::Barrier))
+    }
+
     /// Wakes up to `count` waiters on `key` that match `bitset` and are older than `cutoff`, as many
-    /// as `wake_q` has room for. Returns whether there may be more.
+    /// as may be under one hold of the lock. Returns whether there may be more: then it goes on at
+    /// `place`.
     #[inline]
     pub(crate) fn wake(
         self: Pin<&mut Self>,
         key: &Key,
+        place: &mut Place<'_, W>,
         count: u32,
         cutoff: u64,
         bitset: u32,
         wake_q: &mut WakeQ<'_, W>,
     ) -> bool {
         let this = self.project();
-        let mut at = this.queues.find(key);
+        let at = place.resume(this.queues, key);
         let mut wanted = Wanted {
             remaining: count,
             cutoff,
@@ -245,22 +278,113 @@ impl<W: Wake> BucketInner<W> {
             wake_q,
         };
 
-        while let Some(cursor) = at {
-            let waiter = cursor.item();
+        let mut steps = STEP;
 
-            if wanted.remaining == 0 || is_late(waiter.ticket, cutoff) {
-                return false;
+        match wake_from(at, &mut wanted, &mut steps) {
+            Reached::Pause(at) => {
+                place.pause(at);
+                true
             }
-            if !waiter.matches(bitset) {
-                at = cursor.next();
-                continue;
-            }
-            if !wanted.wake_q.has_room() {
-                return true;
-            }
-            at = W::wake_at(cursor, &mut wanted);
+            Reached::Enough(_) | Reached::End => false,
         }
-        false
+    }
+}
+
+/// How many waiters a walk goes past under one hold of a bucket's lock.
+pub(crate) const STEP: u32 = 128;
+
+/// How far [`wake_from`] came.
+pub(crate) enum Reached<'a, W> {
+    /// The end of the queue, or the first waiter that is left alone.
+    End,
+    /// All that were wanted were woken; the next waiter.
+    Enough(Cursor<'a, Waiter<W>>),
+    /// The lock is to be dropped before the next waiter.
+    Pause(Cursor<'a, Waiter<W>>),
+}
+
+/// Wakes what is `wanted`, from the cursor on, and goes past `steps` waiters at most.
+#[inline]
+pub(crate) fn wake_from<'a, W: Wake>(
+    mut at: Option<Cursor<'a, Waiter<W>>>,
+    wanted: &mut Wanted<'_, '_, W>,
+    steps: &mut u32,
+) -> Reached<'a, W> {
+    while let Some(cursor) = at {
+        let waiter = cursor.item();
+
+        if is_late(waiter.ticket, wanted.cutoff) {
+            return Reached::End;
+        }
+        if wanted.remaining == 0 {
+            return Reached::Enough(cursor);
+        }
+        let Some(left) = steps.checked_sub(1) else {
+            return Reached::Pause(cursor);
+        };
+        if !waiter.matches(wanted.bitset) || waiter.is_mark() {
+            *steps = left;
+            at = cursor.next();
+            continue;
+        }
+        if !wanted.wake_q.has_room() {
+            return Reached::Pause(cursor);
+        }
+        *steps = left;
+        at = W::wake_at(cursor, wanted);
+    }
+    Reached::End
+}
+
+/// A place in the queue of a word where a walk goes on after it dropped the lock.
+///
+/// A mark that is queued there keeps it, whatever happens to the waiters around it. No other task
+/// dequeues it, and no requeue moves it.
+pub(crate) struct Place<'a, W> {
+    /// The mark is queued in it while the lock is not held.
+    entry: &'a Entry<W>,
+    /// The mark while it is not queued, if it was.
+    mark: Option<Waiter<W>>,
+}
+
+impl<'a, W: Wake> Place<'a, W> {
+    /// Creates one that is at the start. `entry` has no waiter, and no other use.
+    pub(crate) fn new(entry: &'a Entry<W>) -> Self {
+        Self { entry, mark: None }
+    }
+
+    /// Where the walk through the queue of `key` goes on. `None` if there is no more.
+    pub(crate) fn resume<'q>(
+        &mut self,
+        queues: Pin<&'q mut Queues<Waiter<W>>>,
+        key: &Key,
+    ) -> Option<Cursor<'q, Waiter<W>>> {
+        if !self.entry.is_queued() {
+            return queues.find(key);
+        }
+        let (mark, next) = queues.at(self.entry)?.remove();
+
+        self.mark = Some(mark);
+        next
+    }
+
+    /// Has the walk go on at the cursor.
+    pub(crate) fn pause(&mut self, at: Cursor<'_, Waiter<W>>) {
+        let waiter = at.item();
+        let ticket = waiter.ticket;
+        let mark = match self.mark.take() {
+            Some(mark) => Waiter { ticket, ..mark },
+            None => Waiter::mark(waiter.key.clone(), Mark::Place, ticket),
+        };
+
+        self.mark = at.insert(self.entry, mark).err();
+    }
+
+    /// Gives up the place.
+    pub(crate) fn give_up(&mut self, queues: Pin<&mut Queues<Waiter<W>>>) {
+        if let Some(mark) = queues.remove(self.entry) {
+            self.mark = Some(mark);
+        }
     }
 }
 
@@ -329,8 +453,6 @@ pub(crate) struct WakeQ<'a, W: Wake> {
     /// On the caller's stack: too large to be moved.
     few: &'a mut [Option<W::Notice>; CAPACITY],
     len: usize,
-    /// Room for more, if the caller made it before it took the lock.
-    many: Option<KVVec<W::Notice>>,
     woken: u32,
     unqueued: i32,
 }
@@ -341,7 +463,6 @@ impl<'a, W: Wake> WakeQ<'a, W> {
         Self {
             few,
             len: 0,
-            many: None,
             woken: 0,
             unqueued: 0,
         }
@@ -350,36 +471,13 @@ impl<'a, W: Wake> WakeQ<'a, W> {
     /// Whether there is room for one more.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        match &self.many {
-            None => self.len < CAPACITY && self.room() != 0,
-            Some(many) => self.len < CAPACITY || many.len() < many.capacity(),
-        }
+        self.len < CAPACITY && self.room() != 0
     }
 
     /// How many more may be woken under this hold of the lock, if none of them is to be notified.
     #[inline]
     pub(crate) fn room(&self) -> u32 {
-        match &self.many {
-            None => BURST.saturating_sub(self.woken),
-            Some(_) => BURST,
-        }
-    }
-
-    /// How many notices there is room for in all.
-    pub(crate) fn capacity(&self) -> usize {
-        CAPACITY.saturating_add(self.many.as_ref().map_or(0, KVVec::capacity))
-    }
-
-    /// Makes room for `count` notices under one hold of the lock. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn reserve(&mut self, count: usize) -> Result {
-        if count > CAPACITY {
-            self.many = Some(KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?);
-        }
-        Ok(())
+        BURST.saturating_sub(self.woken)
     }
 
     /// How many waiters were woken.
@@ -395,34 +493,22 @@ impl<'a, W: Wake> WakeQ<'a, W> {
     /// Adds a notice. There must be room.
     #[inline]
     pub(crate) fn push(&mut self, notice: W::Notice) {
-        match (self.few.get_mut(self.len), &mut self.many) {
-            (Some(slot), _) => {
-                *slot = Some(notice);
-                self.len = self.len.wrapping_add(1);
-            }
-            (None, Some(many)) => drop(many.push_within_capacity(notice)),
-            (None, None) => (),
+        if let Some(slot) = self.few.get_mut(self.len) {
+            *slot = Some(notice);
+            self.len = self.len.wrapping_add(1);
         }
     }
 
     /// The last notice.
     #[inline]
     pub(crate) fn last(&self) -> Option<&W::Notice> {
-        match &self.many {
-            Some(many) if !many.is_empty() => many.last(),
-            _ => self.few.get(self.len.wrapping_sub(1))?.as_ref(),
-        }
+        self.few.get(self.len.wrapping_sub(1))?.as_ref()
     }
 
     /// Notifies all, in order, drops what was dequeued, and empties the queue. No lock may be held.
     pub(crate) fn notify(&mut self) {
         for slot in self.few.iter_mut().take(self.len) {
             if let Some(notice) = slot.take() {
-                notice.notify();
-            }
-        }
-        if let Some(many) = &mut self.many {
-            for notice in many.drain_all() {
                 notice.notify();
             }
         }

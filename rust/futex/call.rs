@@ -6,6 +6,7 @@ use super::domain::{
     Domain,
     FutexFs, //
 };
+use super::quota::Quotas;
 use super::requeue::Counts;
 use super::wait::Timeout;
 use super::wakee::Wakee;
@@ -68,6 +69,7 @@ fn not_negative(count: u32) -> Result<u32> {
 pub(crate) fn call(
     domain: &Arc<Domain<Wakee>>,
     mount: &Mount<FutexFs>,
+    quotas: &Quotas,
     call: afutex_call,
 ) -> Result<isize> {
     let table = &domain.table;
@@ -126,7 +128,7 @@ pub(crate) fn call(
             wake::wake(table, word()?, scope, at_least_one(call.val), call.val3).map(|n| n as isize)
         }
         bindings::FUTEX_FD => {
-            open::futex_fd(domain, mount, word()?, scope, call.val).map(|fd| fd as isize)
+            open::futex_fd(domain, mount, quotas, word()?, scope, call.val).map(|fd| fd as isize)
         }
         bindings::FUTEX_REQUEUE | bindings::FUTEX_CMP_REQUEUE => {
             let counts = Counts {

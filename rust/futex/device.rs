@@ -6,6 +6,7 @@ use super::domain::{
     Domain,
     FutexFs, //
 };
+use super::quota::Quotas;
 use super::wake::Waker;
 use super::wakee::Wakee;
 use super::word::{
@@ -40,6 +41,7 @@ use kernel::uaccess::{
 pub(crate) struct Device {
     domain: Arc<Domain<Wakee>>,
     mount: Mount<FutexFs>,
+    quotas: Quotas,
 }
 
 impl MiscDevice for Device {
@@ -53,6 +55,7 @@ impl MiscDevice for Device {
             Self {
                 domain: domain.clone(),
                 mount: domain.fs.mount()?,
+                quotas: Quotas::new(&domain.users)?,
             },
             GFP_KERNEL_ACCOUNT,
         )?)
@@ -111,19 +114,24 @@ impl Device {
         let table = &self.domain.table;
 
         match cmd {
-            bindings::AFUTEX_IOC_CALL => call::call(&self.domain, &self.mount, read(arg)?),
+            bindings::AFUTEX_IOC_CALL => {
+                call::call(&self.domain, &self.mount, &self.quotas, read(arg)?)
+            }
             bindings::AFUTEX_IOC_WAKE_ALL => self.wake_all(arg, Scope::Shared),
             bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_all(arg, Scope::Private),
             bindings::AFUTEX_IOC_OPEN => {
-                open::watch(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
+                open::watch(&self.domain, &self.mount, &self.quotas, read(arg)?)
+                    .map(|fd| fd as isize)
             }
             bindings::AFUTEX_IOC_SET => {
-                open::set(&self.domain, &self.mount, read(arg)?).map(|fd| fd as isize)
+                open::set(&self.domain, &self.mount, &self.quotas, read(arg)?).map(|fd| fd as isize)
             }
             bindings::AFUTEX_IOC_WAIT => futex2::wait(table, read(arg)?).map(|()| 0),
             bindings::AFUTEX_IOC_WAKE => futex2::wake(table, read(arg)?).map(|n| n as isize),
             bindings::AFUTEX_IOC_REQUEUE => futex2::requeue(table, read(arg)?).map(|n| n as isize),
-            bindings::AFUTEX_IOC_WAITV => futex2::waitv(table, read(arg)?).map(|n| n as isize),
+            bindings::AFUTEX_IOC_WAITV => {
+                futex2::waitv(table, &self.quotas, read(arg)?).map(|n| n as isize)
+            }
             bindings::AFUTEX_IOC_WAKEV => futex2::wakev(table, read(arg)?).map(|n| n as isize),
             _ if is_info(cmd) => self.info(_IOC_SIZE(cmd), arg),
             _ => Err(ENOTTY),

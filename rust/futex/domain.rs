@@ -35,7 +35,7 @@ pub(crate) struct Domain<W> {
     pub(crate) table: Table<W>,
     /// The filesystem of their file descriptors.
     pub(crate) fs: Arc<PseudoFs<FutexFs>>,
-    /// How many watches each user has in sets.
+    /// How many watches each user has.
     pub(crate) users: Arc<Users>,
 }
 
@@ -46,10 +46,10 @@ impl<W> Domain<W> {
     ///
     /// `EINVAL` if `buckets` is not a power of two; `ENOMEM`; `EBUSY` if there is a filesystem
     /// called `futexfs`.
-    pub(crate) fn new(buckets: usize, max_user_watches: usize) -> Result<impl PinInit<Self>> {
+    pub(crate) fn new(buckets: usize) -> Result<impl PinInit<Self>> {
         let table = Table::new(buckets)?;
         let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
-        let users = Arc::pin_init(Users::new(max_user_watches), GFP_KERNEL)?;
+        let users = Arc::pin_init(Users::new(), GFP_KERNEL)?;
 
         Ok(pin_init!(Self { table, fs, users }))
     }

@@ -13,6 +13,7 @@ use super::count::{
 use super::domain::Domain;
 use super::key::Kind;
 use super::opener::Opener;
+use super::quota::Charge;
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::PseudoFile;
 use crate::sys::user_word::UserWord;
@@ -33,12 +34,14 @@ pub(crate) struct FutexFd<W: Wake> {
     signal: u32,
     opener: Opener,
     _count: Counted,
+    _charge: Charge,
 }
 
 impl<W: Wake> FutexFd<W> {
-    /// Creates an initialiser for one that waits on `word`, and is not queued.
+    /// Creates an initialiser for one that waits on `word`, and is not queued. `charge` is for it.
     pub(crate) fn new(
         domain: Arc<Domain<W>>,
+        charge: Charge,
         word: UserWord,
         kind: Kind,
         signal: u32,
@@ -51,6 +54,7 @@ impl<W: Wake> FutexFd<W> {
             signal,
             opener: Opener::current(),
             _count: Counted::new(&FDS),
+            _charge: charge,
         })
     }
 }

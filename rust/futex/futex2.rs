@@ -3,6 +3,10 @@
 //! The calls in the manner of futex2: futex_wait(2), futex_wake(2), futex_requeue(2) and
 //! futex_waitv(2), for words of every size.
 
+use super::quota::{
+    Charges,
+    Quotas, //
+};
 use super::requeue::{
     self,
     Counts, //
@@ -102,18 +106,29 @@ pub(crate) fn requeue(table: &Table<Wakee>, args: afutex_requeue) -> Result<u32>
 /// # Errors
 ///
 /// `EINVAL` for none or too many words, another clock, and in each word for unknown flags, a
-/// reserved field that is not 0, a value that does not fit, a misaligned address; `EFAULT`,
-/// `ENOMEM`; those of [`waitv::waitv`].
-pub(crate) fn waitv(table: &Table<Wakee>, args: afutex_waitv) -> Result<usize> {
+/// reserved field that is not 0, a value that does not fit, a misaligned address; `ENOSPC` for
+/// more words than the user may have watches, `EFAULT`, `ENOMEM`, `EINTR` if the task is killed;
+/// those of [`waitv::waitv`].
+pub(crate) fn waitv(table: &Table<Wakee>, quotas: &Quotas, args: afutex_waitv) -> Result<usize> {
+    // futex_waitv(2) has 128 words for each task that sleeps, and each user a number of tasks.
+    const UNCHARGED: u32 = 128;
+
     if !(1..=bindings::AFUTEX_WAITV_MAX).contains(&args.nr) {
         return Err(EINVAL);
     }
     let deadline = Deadline::from_user(args.timeout, args.clockid)?;
     let nr = args.nr as usize;
     let mut addr = usize::try_from(args.waiters).map_err(|_| EFAULT)?;
+    let _charges = match args.nr {
+        0..=UNCHARGED => None,
+        _ => Some(Charges::new(quotas.current()?, nr)?),
+    };
 
     let mut waiters = KVVec::with_capacity(nr, GFP_KERNEL_ACCOUNT)?;
-    for _ in 0..nr {
+    for number in 0..nr {
+        if number % 64 == 63 && task::fatal_signal_pending() {
+            return Err(EINTR);
+        }
         let waiter: futex_waitv = user_mem::read(addr)?;
         addr = addr.wrapping_add(size_of::<futex_waitv>());
         let (word, scope) = parse_word(waiter.uaddr, waiter.flags)?;

@@ -10,7 +10,7 @@
 //! A file imports from lower layers only, and never from its own; the children of `watch` and `set`
 //! are files of their own.
 //!
-//! 1. word unread count slots quota opener
+//! 1. word unread count barrier quota opener
 //! 2. key
 //! 3. hash bucket
 //! 4. table
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod arm;
+pub(crate) mod barrier;
 #[cfg(CONFIG_KUNIT)]
 pub(crate) mod bell;
 pub(crate) mod bucket;
@@ -44,7 +45,6 @@ pub(crate) mod quota;
 pub(crate) mod requeue;
 pub(crate) mod set;
 pub(crate) mod sleeper;
-pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod unread;

@@ -8,7 +8,10 @@ use super::domain::{
     FutexFs, //
 };
 use super::fd::FutexFd;
-use super::quota::Quota;
+use super::quota::{
+    Charge,
+    Quotas, //
+};
 use super::set::Set;
 use super::wakee::Wakee;
 use super::watch::Watch;
@@ -78,10 +81,12 @@ fn install<F: PseudoFile>(
 ///
 /// - `EINVAL`: `signal` is no signal's number.
 /// - `EFAULT`: the word cannot be read.
+/// - `ENOSPC`: the user has as many watches as it may have.
 /// - Those of [`install`] and of [`Table::key_for`](super::table::Table::key_for).
 pub(crate) fn futex_fd(
     domain: &Arc<Domain<Wakee>>,
     mount: &Mount<FutexFs>,
+    quotas: &Quotas,
     word: UserWord,
     scope: Scope,
     signal: u32,
@@ -89,9 +94,10 @@ pub(crate) fn futex_fd(
     check(0, signal)?;
     word.read()?;
 
+    let charge = Charge::new(quotas.current()?)?;
     let key = domain.table.key_for(word, scope)?;
     let kind = key.key().kind();
-    let init = FutexFd::new(domain.clone(), word, kind, signal);
+    let init = FutexFd::new(domain.clone(), charge, word, kind, signal);
 
     install(mount, 0, signal, init, |fd| {
         let waiter = Waiter::new(key, Wakee::Fd(fd.clone()), ANY);
@@ -110,10 +116,12 @@ pub(crate) fn futex_fd(
 /// - `EINVAL`: unknown flags, a cookie, a signal that is none; those of [`Request::check`].
 /// - `EAGAIN`: the word holds another value, and `AFUTEX_READY` was not given.
 /// - `EFAULT`: the word cannot be read.
+/// - `ENOSPC`: the user has as many watches as it may have.
 /// - Those of [`install`] and of [`Table::key_for`](super::table::Table::key_for).
 pub(crate) fn watch(
     domain: &Arc<Domain<Wakee>>,
     mount: &Mount<FutexFs>,
+    quotas: &Quotas,
     args: afutex_open,
 ) -> Result<u32> {
     let request = Request::check(&args.watch)?;
@@ -128,7 +136,8 @@ pub(crate) fn watch(
         return Err(EAGAIN);
     }
 
-    let init = Watch::new(domain.clone(), request, args.signal);
+    let charge = Charge::new(quotas.current()?)?;
+    let init = Watch::new(domain.clone(), charge, request, args.signal);
     install(mount, args.fd_flags, args.signal, init, |watch| {
         Watch::arm_first(watch.as_arc_borrow())
     })
@@ -142,10 +151,11 @@ pub(crate) fn watch(
 pub(crate) fn set(
     domain: &Arc<Domain<Wakee>>,
     mount: &Mount<FutexFs>,
+    quotas: &Quotas,
     args: afutex_set,
 ) -> Result<u32> {
     check(args.fd_flags, args.signal)?;
 
-    let init = Set::new(domain.clone(), Quota::of_current(&domain.users)?);
+    let init = Set::new(domain.clone(), quotas.current()?);
     install(mount, args.fd_flags, args.signal, init, |_| Ok(()))
 }

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The watches that a user may have in sets.
+//! The watches that a user may have: members of sets, descriptors, and the words that a task waits
+//! on at once.
+//!
+//! Each is charged to the user that made it, or that made its set, before anything is allocated, and
+//! given back when it goes, wherever that is: what is charged holds the [`Quota`]. The limit is the
+//! module's parameter `max_user_watches` at that moment.
 
-use crate::sys::machine;
+use crate::sys::params;
+use crate::sys::read_once::read_once;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::rbtree::{
@@ -19,49 +25,38 @@ use kernel::sync::{
 };
 use kernel::task::Kuid;
 
-/// The bytes that a watch is reckoned at when the limit is derived from memory: about what it takes.
-const WATCH_BYTES: usize = 224;
-
 /// The watches of one user.
 struct User {
     watches: Atomic<usize>,
 }
 
-/// A user with sets: how many, and what is counted for all of them.
+/// A user with quotas: how many, and what is counted for all of them.
 struct Node {
     user: Arc<User>,
-    sets: usize,
+    quotas: usize,
 }
 
-/// The users that have sets.
+/// The users that have quotas.
 #[pin_data]
 pub(crate) struct Users {
     #[pin]
     nodes: Mutex<RBTree<u32, Node>>,
-    limit: usize,
 }
 
 impl Users {
-    /// Creates an initialiser with no user. `limit` is that of each, or 0 for one that lets all
-    /// the watches of a user take 4 % of the memory, as epoll has it.
-    pub(crate) fn new(limit: usize) -> impl PinInit<Self> {
-        let limit = match limit {
-            0 => machine::memory_bytes() / 25 / WATCH_BYTES,
-            limit => limit,
-        };
-
+    /// Creates an initialiser with no user.
+    pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             nodes <- new_mutex!(RBTree::new(), "afutex_users"),
-            limit,
         })
     }
 }
 
-/// The current user's share, for a set.
+/// A user's share.
 ///
 /// # Invariants
 ///
-/// `users` has a node for `uid`, with `user` in it, and this is counted there as one of its sets.
+/// `users` has a node for `uid`, with `user` in it, and this is counted there as one of its quotas.
 pub(crate) struct Quota {
     users: Arc<Users>,
     uid: u32,
@@ -74,8 +69,8 @@ impl Quota {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn of_current(users: &Arc<Users>) -> Result<Self> {
-        let uid = Kuid::current_euid().into_raw().val;
+    fn of_current(users: &Arc<Users>) -> Result<Arc<Self>> {
+        let uid = current_uid();
         let user = Arc::new(
             User {
                 watches: Atomic::new(0),
@@ -86,7 +81,7 @@ impl Quota {
             uid,
             Node {
                 user: user.clone(),
-                sets: 1,
+                quotas: 1,
             },
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -94,7 +89,7 @@ impl Quota {
         let mut nodes = users.nodes.lock();
         let user = match nodes.get_mut(&uid) {
             Some(node) => {
-                node.sets += 1;
+                node.quotas += 1;
                 node.user.clone()
             }
             None => {
@@ -104,20 +99,33 @@ impl Quota {
         };
         drop(nodes);
         // INVARIANT: Just counted.
-        Ok(Self {
+        let quota = Self {
             users: users.clone(),
             uid,
             user,
-        })
+        };
+        Ok(Arc::new(quota, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Charges one watch; `ENOSPC` over the limit.
-    pub(crate) fn charge(&self) -> Result {
-        if self.user.watches.fetch_add(1, Relaxed) >= self.users.limit {
-            self.uncharge(1);
-            return Err(ENOSPC);
+    /// Charges `count` watches.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if they would be more than the limit.
+    pub(crate) fn charge(&self, count: usize) -> Result {
+        let mut old = read_once(&self.user.watches);
+
+        loop {
+            let new = old
+                .checked_add(count)
+                .filter(|&new| new <= params::max_user_watches())
+                .ok_or(ENOSPC)?;
+
+            match self.user.watches.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => old = now,
+            }
         }
-        Ok(())
     }
 
     /// Gives back what was charged.
@@ -125,9 +133,9 @@ impl Quota {
         self.user.watches.fetch_sub(count, Relaxed);
     }
 
-    /// What the user has, over all its sets, and what it may have.
+    /// What the user has, and what it may have.
     pub(crate) fn usage(&self) -> (usize, usize) {
-        (self.user.watches.load(Relaxed), self.users.limit)
+        (read_once(&self.user.watches), params::max_user_watches())
     }
 }
 
@@ -137,8 +145,8 @@ impl Drop for Quota {
         let mut last = false;
 
         if let Some(node) = nodes.get_mut(&self.uid) {
-            node.sets -= 1;
-            last = node.sets == 0;
+            node.quotas -= 1;
+            last = node.quotas == 0;
         }
         let gone = if last {
             nodes.remove_node(&self.uid)
@@ -147,5 +155,80 @@ impl Drop for Quota {
         };
         drop(nodes);
         drop(gone);
+    }
+}
+
+fn current_uid() -> u32 {
+    Kuid::current_euid().into_raw().val
+}
+
+/// The quotas of the users of one open device: most often of the one that opened it.
+pub(crate) struct Quotas {
+    users: Arc<Users>,
+    opener: Arc<Quota>,
+}
+
+impl Quotas {
+    /// Creates them for a device that the current user opens.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(users: &Arc<Users>) -> Result<Self> {
+        Ok(Self {
+            users: users.clone(),
+            opener: Quota::of_current(users)?,
+        })
+    }
+
+    /// The current user's.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline]
+    pub(crate) fn current(&self) -> Result<Arc<Quota>> {
+        if current_uid() == self.opener.uid {
+            Ok(self.opener.clone())
+        } else {
+            Quota::of_current(&self.users)
+        }
+    }
+}
+
+/// A watch that is charged; given back on drop.
+pub(crate) struct Charge(Arc<Quota>);
+
+impl Charge {
+    /// Charges one watch; `ENOSPC` over the limit.
+    pub(crate) fn new(quota: Arc<Quota>) -> Result<Self> {
+        quota.charge(1)?;
+        Ok(Self(quota))
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.0.uncharge(1);
+    }
+}
+
+/// Many watches that are charged; given back on drop.
+pub(crate) struct Charges {
+    quota: Arc<Quota>,
+    count: usize,
+}
+
+impl Charges {
+    /// Charges `count` watches; `ENOSPC` over the limit.
+    pub(crate) fn new(quota: Arc<Quota>, count: usize) -> Result<Self> {
+        quota.charge(count)?;
+        Ok(Self { quota, count })
+    }
+}
+
+impl Drop for Charges {
+    fn drop(&mut self) {
+        self.quota.uncharge(self.count);
     }
 }

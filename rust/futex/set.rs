@@ -8,13 +8,13 @@
 //!
 //! # Locks
 //!
-//! `Set::members`, a mutex, finds, adds and takes out members; nothing else is locked under it.
+//! `Set::members` has a lock of its own; nothing else is locked under it.
 //! `Set::ready`, a spinlock, comes below a bucket's lock: the order is in
 //! [`bucket`](super::bucket).
 //!
 //! | field                                  | protected by                                         |
 //! |----------------------------------------|------------------------------------------------------|
-//! | `Set::members`                         | its mutex                                            |
+//! | `Set::members`                         | its own lock                                         |
 //! | the ready list, [`State`] of a member  | `Set::ready`                                         |
 //! | the waiter in `Member::entry`          | the bucket's lock while queued, `Set::ready` while   |
 //! |                                        | disarmed, its taker after it was taken               |
@@ -63,7 +63,6 @@ use super::domain::Domain;
 use super::key::KeyRef;
 use super::opener::Opener;
 use super::quota::Quota;
-use super::slots::Slots;
 use super::unread::Unread;
 use super::word::Request;
 use crate::sys::bindings::{
@@ -75,16 +74,13 @@ use crate::sys::fifo::{
     Link, //
 };
 use crate::sys::pseudo_file::Pollable;
+use crate::sys::slots::Slots;
+use kernel::new_spinlock;
 use kernel::prelude::*;
 use kernel::sync::{
     Arc,
     ArcBorrow,
-    Mutex,
     SpinLock, //
-};
-use kernel::{
-    new_mutex,
-    new_spinlock, //
 };
 
 /// What a set's lock protects.
@@ -259,16 +255,17 @@ pub(crate) struct Set<W: Wake> {
     domain: Arc<Domain<W>>,
     #[pin]
     pub(crate) ready: SpinLock<Ready<W>>,
+    /// The members, by number.
     #[pin]
-    members: Mutex<Slots<Arc<Member<W>>>>,
-    quota: Quota,
+    members: Slots<Member<W>>,
+    quota: Arc<Quota>,
     opener: Opener,
     _count: Counted,
 }
 
 impl<W: Wake> Set<W> {
     /// Creates an initialiser for a set without members.
-    pub(crate) fn new(domain: Arc<Domain<W>>, quota: Quota) -> impl PinInit<Self> {
+    pub(crate) fn new(domain: Arc<Domain<W>>, quota: Arc<Quota>) -> impl PinInit<Self> {
         pin_init!(Self {
             domain,
             ready <- new_spinlock!(
@@ -277,7 +274,7 @@ impl<W: Wake> Set<W> {
                 }),
                 "afutex_ready"
             ),
-            members <- new_mutex!(Slots::default(), "afutex_members"),
+            members <- Slots::new(),
             quota,
             opener: Opener::current(),
             _count: Counted::new(&FDS),

@@ -5,10 +5,12 @@
 //! The locks are described in [`bucket`](super::bucket), the ordering between a waiter and a waker
 //! in [`wake`](super::wake).
 
+use super::barrier::Barriers;
 use super::bucket::{
     Bucket,
     BucketInner,
     Entry,
+    Guard,
     Waiter,
     Wake, //
 };
@@ -29,6 +31,7 @@ use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
 };
+use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -46,6 +49,8 @@ pub(crate) struct Table<W> {
     /// How many wait on shared words, or are about to, by their offset in the page. It is the same
     /// in every mapping: a waker that finds 0 need not look up the page.
     shared: KVec<Waiters>,
+    /// For wakers that wait for a requeue.
+    pub(crate) barriers: Pin<KBox<Barriers>>,
 }
 
 impl<W> Table<W> {
@@ -80,6 +85,7 @@ impl<W> Table<W> {
             hash: Hash::new(count),
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
             shared,
+            barriers: KBox::pin_init(Barriers::new(), GFP_KERNEL)?,
         })
     }
 
@@ -256,6 +262,59 @@ impl<W: Wake> Table<W> {
         lock_pair(&self.bucket_of(key).inner, &self.bucket_of(key2).inner)
     }
 
+    /// Locks a bucket at a moment at which no requeue moves waiters from or to `key`. `None` if
+    /// `stop` says so first.
+    pub(crate) fn lock_unbarred<'a>(
+        &self,
+        bucket: &'a Bucket<W>,
+        key: &Key,
+        stop: impl Fn() -> bool,
+    ) -> Option<Guard<'a, W>> {
+        loop {
+            let mut guard = bucket.inner.lock();
+
+            if !guard.as_mut().is_barred(key) {
+                return Some(guard);
+            }
+            let seen = self.barriers.seen();
+            drop(guard);
+            self.barriers.wait(seen);
+            if stop() {
+                return None;
+            }
+        }
+    }
+
+    /// Like [`Self::lock_both`], at a moment at which no requeue moves waiters from or to either
+    /// key. `None` if the task is killed first.
+    pub(crate) fn lock_both_unbarred<'a>(
+        &'a self,
+        key: &Key,
+        key2: &Key,
+    ) -> Option<Pair<'a, BucketInner<W>>> {
+        loop {
+            let mut pair = self.lock_both(key, key2);
+            let barred = match &mut pair {
+                Pair::Same(inner) => {
+                    inner.as_mut().is_barred(key) || inner.as_mut().is_barred(key2)
+                }
+                Pair::Two(first, second) => {
+                    first.as_mut().is_barred(key) || second.as_mut().is_barred(key2)
+                }
+            };
+
+            if !barred {
+                return Some(pair);
+            }
+            let seen = self.barriers.seen();
+            drop(pair);
+            self.barriers.wait(seen);
+            if task::fatal_signal_pending() {
+                return None;
+            }
+        }
+    }
+
     /// Counts words and waiters, for the statistics.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -264,9 +323,7 @@ impl<W: Wake> Table<W> {
             if bucket.waiters.none(Fenced::now()) {
                 continue;
             }
-            let mut guard = bucket.inner.lock();
-            let (keys, queued) = guard.as_mut().project().queues.totals();
-            drop(guard);
+            let (keys, queued) = bucket.inner.lock().queues.totals();
             totals.keys += keys;
             totals.queued += queued;
             totals.waiters += i64::from(bucket.waiters.get());

@@ -54,6 +54,9 @@ impl Queued<'_> {
         let mut woken = None;
 
         for (number, vector) in self.vectors.iter().enumerate().take(count) {
+            if number % 64 == 63 {
+                task::cond_resched();
+            }
             if self.table.dequeue(&vector.entry).is_none() {
                 woken = Some(number);
             }
@@ -76,6 +79,7 @@ impl Drop for Queued<'_> {
 /// - `EAGAIN`: a word holds another value.
 /// - `ETIMEDOUT`: `deadline` has passed.
 /// - `ERESTARTSYS`: a signal came.
+/// - `EINTR`: the task was killed.
 /// - `ENOMEM`.
 /// - Those of [`Table::key_for`].
 pub(crate) fn waitv(
@@ -94,7 +98,13 @@ pub(crate) fn waitv(
     };
 
     for (number, (spec, vector)) in specs.iter().zip(queued.vectors.iter()).enumerate() {
-        if let Err(err) = queue(table, spec, &sleeper, &vector.entry) {
+        let killed = number % 64 == 63 && task::fatal_signal_pending();
+        let queued_one = match killed {
+            true => Err(EINTR),
+            false => queue(table, spec, &sleeper, &vector.entry),
+        };
+
+        if let Err(err) = queued_one {
             // A wake of one that was queued before must not be lost.
             return queued.dequeue(number).ok_or(err);
         }

@@ -35,7 +35,9 @@ use super::bucket::{
     rotate,
     Bucket,
     Counted,
+    Entry,
     Notify,
+    Place,
     Wake,
     WakeQ,
     CAPACITY, //
@@ -54,6 +56,7 @@ use crate::sys::fence::Fenced;
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
+use pin_init::stack_pin_init;
 
 /// A task that wakes one word or many.
 ///
@@ -167,19 +170,29 @@ impl<W: Wake> Table<W> {
     /// Like [`Self::wake`], but leaves those alone that were queued at the number `cutoff` of the
     /// bucket, or later.
     pub(crate) fn wake_before(&self, key: &Key, cutoff: u64, count: u32, bitset: u32) -> u32 {
-        self.wake_many(self.bucket_of(key), key, Some(cutoff), count, bitset)
+        self.wake_many(
+            self.bucket_of(key),
+            key,
+            Some(cutoff),
+            count,
+            bitset,
+            task::fatal_signal_pending,
+        )
     }
 
-    /// Passes on wakes that were counted for a waiter on `key` and not read. No lock may be held.
+    /// Passes on wakes that were counted for a waiter on `key` and not read, even if the task is
+    /// killed. No lock may be held.
     pub(crate) fn pass_on(&self, key: &Key, unread: Unread) {
-        if unread.count() != 0 {
+        let bucket = self.bucket_of(key);
+
+        if unread.count() != 0 && !bucket.waiters.none(Fenced::now()) {
             let count = if unread.is_mixed() {
                 u32::MAX
             } else {
                 unread.count()
             };
 
-            self.wake(key, count, unread.bitset(), Fenced::now());
+            self.wake_many(bucket, key, None, count, unread.bitset(), || false);
         }
     }
 
@@ -189,7 +202,7 @@ impl<W: Wake> Table<W> {
         match count {
             // Most wakes are of one.
             1 => self.wake_first(bucket, key, bitset),
-            _ => self.wake_many(bucket, key, None, count, bitset),
+            _ => self.wake_all_of(bucket, key, count, bitset),
         }
     }
 
@@ -230,36 +243,55 @@ impl<W: Wake> Table<W> {
             }
             Counted::No => W::wake_first(guard, key, bitset, |unqueued| {
                 self.waiters_dec(key, bucket, unqueued)
-            }),
+            })
+            .unwrap_or_else(|| self.wake_all_of(bucket, key, 1, bitset)),
         }
     }
 
-    /// Wakes waiters until there are no more, `CAPACITY` or so under each hold of the lock.
+    /// Wakes many, unless the task is killed.
     #[inline(never)]
+    fn wake_all_of(&self, bucket: &Bucket<W>, key: &Key, count: u32, bitset: u32) -> u32 {
+        self.wake_many(bucket, key, None, count, bitset, task::fatal_signal_pending)
+    }
+
+    /// Wakes waiters until there are no more, or `stop` says so. The lock is dropped between steps.
+    #[inline]
     fn wake_many(
         &self,
         bucket: &Bucket<W>,
         key: &Key,
-        mut cutoff: Option<u64>,
+        cutoff: Option<u64>,
         count: u32,
         bitset: u32,
+        stop: impl Fn() -> bool,
     ) -> u32 {
         let mut total = 0u32;
         let mut few = [const { None }; CAPACITY];
         let mut wake_q = WakeQ::new(&mut few);
+        stack_pin_init!(let entry = Entry::new());
+        let mut place = Place::new(&entry);
+        let Some(mut guard) = self.lock_unbarred(bucket, key, &stop) else {
+            return 0;
+        };
+        let cutoff = cutoff.unwrap_or(guard.ticket.next());
 
         loop {
-            let mut guard = bucket.inner.lock();
-            let inner = guard.as_mut();
-            let cutoff = *cutoff.get_or_insert(inner.ticket.next());
             let remaining = count.wrapping_sub(total);
-            let more = inner.wake(key, remaining, cutoff, bitset, &mut wake_q);
+            let inner = guard.as_mut();
+            let more = inner.wake(key, &mut place, remaining, cutoff, bitset, &mut wake_q);
             drop(guard);
 
             self.waiters_dec(key, bucket, wake_q.unqueued());
             total = total.wrapping_add(wake_q.woken());
             wake_q.notify();
-            if !more || task::fatal_signal_pending() {
+            if !more {
+                return total;
+            }
+            task::cond_resched();
+            guard = bucket.inner.lock();
+            if stop() {
+                place.give_up(guard.as_mut().project().queues);
+                drop(guard);
                 return total;
             }
         }
@@ -269,6 +301,7 @@ impl<W: Wake> Table<W> {
 #[kunit_tests(afutex_wake)]
 mod tests {
     use super::super::bell::*;
+    use super::super::bucket::STEP;
     use super::*;
 
     fn wake(table: &Table<Bell>, offset: usize, count: u32) -> u32 {
@@ -332,6 +365,32 @@ mod tests {
         assert_eq!(table.wake(&key, 2, 5, Fenced::now()), 2);
         assert!(!first.is_queued());
         assert!(table.dequeue(&third).is_some());
+        assert!(is_empty(&table));
+        Ok(())
+    }
+
+    /// Behind more than are gone past in one step.
+    #[test]
+    fn the_last_is_found() -> Result {
+        let table = Table::new(256)?;
+        let key = Key::of_nothing(0);
+        let mut queued = KVec::new();
+
+        for n in 0..=4 * STEP {
+            let bits = if n % STEP == STEP - 1 { 3 } else { 1 };
+            queued.push(queue_for(&table, 0, Bell::persistent()?, bits)?, GFP_KERNEL)?;
+        }
+        let (last, bell) = queue_for(&table, 0, Bell::once()?, 4)?;
+        assert_eq!(table.wake(&key, u32::MAX, 2, Fenced::now()), 4);
+        assert_eq!(table.wake(&key, 1, 4, Fenced::now()), 1);
+        assert_eq!((last.is_queued(), bell.notified()), (false, 1));
+        assert_eq!(table.wake(&key, u32::MAX, 4, Fenced::now()), 0);
+        assert_eq!(table.wake(&key, 1, 4, Fenced::now()), 0);
+        assert_eq!(wake(&table, 0, u32::MAX), 4 * STEP + 1);
+        for (n, (entry, bell)) in (0..).zip(queued.iter()) {
+            assert_eq!(bell.count(), if n % STEP == STEP - 1 { 2 } else { 1 });
+            assert!(table.dequeue(entry).is_some());
+        }
         assert!(is_empty(&table));
         Ok(())
     }

@@ -65,16 +65,26 @@ impl WakeOp {
 }
 
 impl<W: Wake> Table<W> {
-    /// Calls `f` under the locks of both words' buckets. Returns also the next number of the one
-    /// and of the other bucket at that moment.
-    fn atomically<R>(&self, key: &Key, key2: &Key, f: impl FnOnce() -> R) -> (R, (u64, u64)) {
-        let pair = self.lock_both(key, key2);
+    /// Calls `f` under the locks of both words' buckets, at a moment at which no requeue moves
+    /// waiters from or to either word. Returns also the next number of the one and of the other
+    /// bucket at that moment.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the task is killed.
+    fn atomically<R>(
+        &self,
+        key: &Key,
+        key2: &Key,
+        f: impl FnOnce() -> R,
+    ) -> Result<(R, (u64, u64))> {
+        let pair = self.lock_both_unbarred(key, key2).ok_or(EINTR)?;
         let ret = f();
 
-        match pair {
+        Ok(match pair {
             Pair::Same(inner) => (ret, (inner.ticket.next(), inner.ticket.next())),
             Pair::Two(first, second) => (ret, (first.ticket.next(), second.ticket.next())),
-        }
+        })
     }
 }
 
@@ -101,7 +111,7 @@ pub(crate) fn wake_op<W: Wake>(
     loop {
         let tried = Key::with(first, scope, |key| {
             Key::with(second, scope, |key2| {
-                let (old, before) = table.atomically(key, key2, || second.atomic_op(op.op));
+                let (old, before) = table.atomically(key, key2, || second.atomic_op(op.op))?;
                 let also = op.holds(old?)?;
 
                 let mut woken = table.wake_before(key, before.0, count, ANY);

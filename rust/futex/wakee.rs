@@ -7,11 +7,13 @@ use super::bucket::{
     rotate,
     Counted,
     Guard,
+    Mark,
     Notify,
     Ticket,
     Waiter,
     Wake,
-    Wanted, //
+    Wanted,
+    STEP, //
 };
 use super::fd::FutexFd;
 use super::key::Key;
@@ -40,6 +42,8 @@ pub(crate) enum Wakee {
     Member(Arc<Member<Self>>),
     /// A task that sleeps on many words.
     Sleeper(Arc<Sleeper>),
+    /// Not a wakee, but what stands in a queue.
+    Mark(Mark),
 }
 
 /// What is to be notified of a wake.
@@ -70,6 +74,7 @@ impl Notify for Wakee {
             Wakee::Watch(watch) => watch.notify_readable(),
             Wakee::Member(member) => member.set.notify_readable(),
             Wakee::Sleeper(sleeper) => sleeper.notify(),
+            Wakee::Mark(_) => (),
         }
     }
 }
@@ -98,16 +103,24 @@ impl Wake for Wakee {
         key: &Key,
         bitset: u32,
         unqueued: impl FnOnce(i32),
-    ) -> u32 {
+    ) -> Option<u32> {
+        let mut steps = STEP;
         let inner = guard.as_mut().project();
         let mut at = inner.queues.find(key);
 
         while let Some(cursor) = at {
             if !cursor.item().matches(bitset) {
+                steps = steps.checked_sub(1)?;
                 at = cursor.next();
                 continue;
             }
             match &cursor.item().wakee {
+                Wakee::Mark(Mark::Barrier) => return None,
+                Wakee::Mark(Mark::Place) => {
+                    steps = steps.checked_sub(1)?;
+                    at = cursor.next();
+                    continue;
+                }
                 Wakee::Watch(watch) if watch.is_persistent() => {
                     let listener = Watch::add_wake(watch, bitset).then(|| watch.clone());
                     rotate(cursor, inner.ticket);
@@ -138,9 +151,9 @@ impl Wake for Wakee {
                     waiter.wakee.notify();
                 }
             }
-            return 1;
+            return Some(1);
         }
-        0
+        Some(0)
     }
 
     #[inline]
@@ -189,15 +202,28 @@ impl Wake for Wakee {
                 wanted.count(1, 1);
                 next
             }
+            Wakee::Mark(_) => at.next(),
         }
     }
 
     #[inline(always)]
     fn has_unread(&self) -> bool {
         match self {
-            Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) => false,
+            Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) | Wakee::Mark(_) => false,
             Wakee::Watch(watch) => watch.has_unread(),
             Wakee::Member(member) => member.has_unread(),
+        }
+    }
+
+    fn from_mark(mark: Mark) -> Self {
+        Wakee::Mark(mark)
+    }
+
+    #[inline]
+    fn as_mark(&self) -> Option<Mark> {
+        match self {
+            Wakee::Mark(mark) => Some(*mark),
+            _ => None,
         }
     }
 }

@@ -29,6 +29,7 @@ use super::key::{
     Kind, //
 };
 use super::opener::Opener;
+use super::quota::Charge;
 use super::unread::{
     AtomicUnread,
     Unread, //
@@ -88,11 +89,17 @@ pub(crate) struct Watch<W: Wake> {
     signal: u32,
     opener: Opener,
     _count: Counted,
+    _charge: Charge,
 }
 
 impl<W: Wake> Watch<W> {
-    /// Creates an initialiser for one that is not armed.
-    pub(crate) fn new(domain: Arc<Domain<W>>, request: Request, signal: u32) -> impl PinInit<Self> {
+    /// Creates an initialiser for one that is not armed. `charge` is for it.
+    pub(crate) fn new(
+        domain: Arc<Domain<W>>,
+        charge: Charge,
+        request: Request,
+        signal: u32,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             domain,
             entry <- Entry::new(),
@@ -103,6 +110,7 @@ impl<W: Wake> Watch<W> {
             signal,
             opener: Opener::current(),
             _count: Counted::new(&FDS),
+            _charge: charge,
         })
     }
 

@@ -36,7 +36,7 @@ pub(crate) trait Item {
     /// What tells one queue from another.
     type Id: PartialEq;
 
-    /// The queue that the item belongs on. May change in [`Queues::transfer`] only.
+    /// The queue that the item belongs on. May change in [`Cursor::transfer`] only.
     fn id(&self) -> &Self::Id;
 }
 
@@ -188,6 +188,10 @@ impl<T> PinnedDrop for Node<T> {
 #[pin_data(PinnedDrop)]
 pub(crate) struct Queues<T> {
     first: *const Node<T>,
+    /// How many queues there are.
+    queues: usize,
+    /// How many items are on them.
+    items: usize,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -208,6 +212,8 @@ impl<T> Queues<T> {
         // INVARIANT: There is no lead.
         pin_init!(Self {
             first: ptr::null(),
+            queues: 0,
+            items: 0,
             _pin: PhantomPinned,
         })
     }
@@ -222,6 +228,20 @@ impl<T> Queues<T> {
         self.project().first
     }
 
+    /// Counts `more` queues.
+    fn count_queues(self: Pin<&mut Self>, more: isize) {
+        let queues = self.project().queues;
+
+        *queues = queues.wrapping_add_signed(more);
+    }
+
+    /// Counts `more` items.
+    fn count_items(self: Pin<&mut Self>, more: isize) {
+        let items = self.project().items;
+
+        *items = items.wrapping_add_signed(more);
+    }
+
     /// Puts a lead before all others.
     ///
     /// # Safety
@@ -230,6 +250,7 @@ impl<T> Queues<T> {
     unsafe fn add_lead(mut self: Pin<&mut Self>, node: *const Node<T>) {
         let next = self.first;
 
+        self.as_mut().count_queues(1);
         // SAFETY: `node` is valid by the safety requirements, `next` by the type invariants.
         unsafe {
             *(*node).leads.get() = Links {
@@ -257,6 +278,7 @@ impl<T> Queues<T> {
             (*leads).next = old;
 
             let (to_next, to_prev) = if new.is_null() {
+                self.as_mut().count_queues(-1);
                 (next, prev)
             } else {
                 *(*new).leads.get() = Links { prev, next };
@@ -278,7 +300,8 @@ impl<T> Queues<T> {
     /// # Safety
     ///
     /// `node` must be on a queue of this.
-    unsafe fn unlink(self: Pin<&mut Self>, node: *const Node<T>) {
+    unsafe fn unlink(mut self: Pin<&mut Self>, node: *const Node<T>) {
+        self.as_mut().count_items(-1);
         // SAFETY: The node and its neighbours are valid by the type invariants. If it is a lead,
         // the next of its queue, if there is one, follows it as such.
         unsafe {
@@ -303,7 +326,8 @@ impl<T> Queues<T> {
     ///
     /// `node` must be pinned, have this as its owner, and be on no queue. `lead` must be null, if no
     /// queue has the identity of its item, or the lead of the one that has.
-    unsafe fn append(self: Pin<&mut Self>, lead: *const Node<T>, node: *const Node<T>) {
+    unsafe fn append(mut self: Pin<&mut Self>, lead: *const Node<T>, node: *const Node<T>) {
+        self.as_mut().count_items(1);
         // SAFETY: Both are valid by the safety requirements.
         // INVARIANT: The node is on the queue of its identity.
         unsafe {
@@ -319,22 +343,23 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Puts the nodes from `first` to `last`, which follow one another, last on the queue of `lead`.
+    /// Puts the nodes from `first` to `last`, which follow one another, before `next`: last, if that
+    /// is the lead of its queue.
     ///
     /// # Safety
     ///
     /// All must be valid, and those from `first` to `last` on no other queue.
-    unsafe fn join(lead: *const Node<T>, first: *const Node<T>, last: *const Node<T>) {
+    unsafe fn join(next: *const Node<T>, first: *const Node<T>, last: *const Node<T>) {
         // SAFETY: By the safety requirements.
         unsafe {
-            let prev = (*(*lead).queue.get()).prev;
+            let prev = (*(*next).queue.get()).prev;
 
             (*(*first).queue.get()).prev = prev;
-            (*(*last).queue.get()).next = lead;
+            (*(*last).queue.get()).next = next;
             // It is no lead, or none any more.
             (*(*first).leads.get()).next = first;
             (*(*prev).queue.get()).next = first;
-            (*(*lead).queue.get()).prev = last;
+            (*(*next).queue.get()).prev = last;
         }
     }
 
@@ -364,26 +389,8 @@ impl<T> Queues<T> {
     }
 
     /// The number of queues, and of items on them.
-    pub(crate) fn totals(self: Pin<&mut Self>) -> (usize, usize) {
-        let (mut queues, mut items) = (0, 0);
-        let mut lead = self.first;
-
-        while !lead.is_null() {
-            queues += 1;
-            let mut node = lead;
-            // SAFETY: All nodes on the queues are valid by the type invariants.
-            unsafe {
-                loop {
-                    items += 1;
-                    node = (*(*node).queue.get()).next;
-                    if node == lead {
-                        break;
-                    }
-                }
-                lead = (*(*lead).leads.get()).next;
-            }
-        }
-        (queues, items)
+    pub(crate) fn totals(&self) -> (usize, usize) {
+        (self.queues, self.items)
     }
 }
 
@@ -494,72 +501,24 @@ impl<T: Item> Queues<T> {
         true
     }
 
-    /// Goes through the queue of `id`, first to last, and does with each item as `f` says.
-    ///
-    /// Items that move go, in order, to the end of the queue of the identity that `f` gives them,
-    /// one for all: in `other`, or in this if that is `None`.
-    pub(crate) fn transfer(
-        mut self: Pin<&mut Self>,
-        mut other: Option<Pin<&mut Self>>,
-        id: &T::Id,
-        mut f: impl FnMut(&mut T) -> Transfer,
-    ) {
-        let mut at = self.lead_of(id);
-        if at.is_null() {
-            return;
+    /// The position of `node`, if it is queued here.
+    pub(crate) fn at(self: Pin<&mut Self>, node: &Node<T>) -> Option<Cursor<'_, T>> {
+        if read_once(&node.owner) != self.addr() {
+            return None;
         }
-        let owner = match &other {
-            Some(other) => other.addr(),
-            None => self.addr(),
-        };
-        // The lead of a queue of those that move, which is of neither `Queues` yet.
-        let mut moved: *const Node<T> = ptr::null();
+        // SAFETY: By the type invariants the item is initialised, and ours.
+        let lead = self.lead_of(unsafe { (*node.item.get()).assume_init_ref() }.id());
 
-        // SAFETY: All nodes on the queues are valid, and their items initialised, by the type
-        // invariants, and both `Queues` are borrowed mutably. A node that was unlinked is on the
-        // queue of `moved` and nowhere else until that is joined to what it goes to.
-        // INVARIANT: At no time `owner` is 0. When this returns, each node is on a queue of its owner.
-        unsafe {
-            let last = (*(*at).queue.get()).prev;
-            loop {
-                let next = (*(*at).queue.get()).next;
-                match f((*(*at).item.get()).assume_init_mut()) {
-                    Transfer::Stop => break,
-                    Transfer::Stay => (),
-                    Transfer::Move => {
-                        self.as_mut().unlink(at);
-                        (*at).owner.store(owner, Release);
-                        if moved.is_null() {
-                            *(*at).queue.get() = Links { prev: at, next: at };
-                            moved = at;
-                        } else {
-                            Self::join(moved, at, at);
-                        }
-                    }
-                }
-                if at == last {
-                    break;
-                }
-                at = next;
-            }
-
-            if !moved.is_null() {
-                let target = match &mut other {
-                    Some(other) => other.as_mut(),
-                    None => self.as_mut(),
-                };
-                let lead = target.lead_of((*(*moved).item.get()).assume_init_ref().id());
-                if lead.is_null() {
-                    target.add_lead(moved);
-                } else {
-                    Self::join(lead, moved, (*(*moved).queue.get()).prev);
-                }
-            }
-        }
+        // INVARIANT: The node is on the queue of its identity.
+        Some(Cursor {
+            queues: self,
+            lead,
+            at: node,
+        })
     }
 }
 
-/// What [`Queues::transfer`] is to do with an item.
+/// What [`Cursor::transfer`] is to do with an item.
 pub(crate) enum Transfer {
     /// It goes to the other queue.
     Move,
@@ -585,6 +544,116 @@ impl<'a, T> Cursor<'a, T> {
     pub(crate) fn item(&self) -> &T {
         // SAFETY: By the type invariants, and since `queues` is borrowed for as long.
         unsafe { (*(*self.at).item.get()).assume_init_ref() }
+    }
+
+    /// Queues `item`, which has the identity of this queue, in `node`, before the item at the cursor.
+    /// Gives it back if the node has one, or it has another identity.
+    pub(crate) fn insert(mut self, node: &Node<T>, item: T) -> Result<(), T>
+    where
+        T: Item,
+    {
+        if item.id() != self.item().id()
+            || node.owner.cmpxchg(0, self.queues.addr(), Acquire).is_err()
+        {
+            return Err(item);
+        }
+        // SAFETY: `owner` was 0, so the node is ours. It is pinned, as all are, and is not dropped
+        // before `owner` is 0 again, as `drop` sees to. `at` is valid by the type invariants.
+        // INVARIANT: The item is initialised, and the node on a queue of its owner. If it is before
+        // the lead, it becomes that.
+        unsafe {
+            (*node.item.get()).write(item);
+            Queues::join(self.at, node, node);
+            if self.at == self.lead {
+                self.queues.as_mut().replace_lead(self.at, node);
+            }
+        }
+        self.queues.as_mut().count_items(1);
+        Ok(())
+    }
+
+    /// Goes on through the queue, and does with each item as `f` says. Returns the position where
+    /// `f` said to stop, if it did.
+    ///
+    /// Items that move go, in order, to the queue of the identity that `f` gives them, one for all:
+    /// in `other`, or in the same `Queues` if that is `None`. There they go before `before`, if that
+    /// is on that queue and not its lead, and to the end if not.
+    pub(crate) fn transfer(
+        mut self,
+        mut other: Option<Pin<&mut Queues<T>>>,
+        before: Option<&Node<T>>,
+        mut f: impl FnMut(&mut T) -> Transfer,
+    ) -> Option<Self>
+    where
+        T: Item,
+    {
+        let owner = match &other {
+            Some(other) => other.addr(),
+            None => self.queues.addr(),
+        };
+        // The lead of a queue of those that move, which is of neither `Queues` yet.
+        let mut moved: *const Node<T> = ptr::null();
+        let mut count = 0;
+
+        // SAFETY: All nodes on the queues are valid, and their items initialised, by the type
+        // invariants, and both `Queues` are borrowed mutably. A node that was unlinked is on the
+        // queue of `moved` and nowhere else until that is joined to what it goes to.
+        // INVARIANT: At no time `owner` is 0. When this returns, each node is on a queue of its
+        // owner. If the lead leaves, the next one, if there is one, is the new lead.
+        unsafe {
+            let last = (*(*self.lead).queue.get()).prev;
+            let stopped = loop {
+                let at = self.at;
+                let next = (*(*at).queue.get()).next;
+                match f((*(*at).item.get()).assume_init_mut()) {
+                    Transfer::Stop => break true,
+                    Transfer::Stay => (),
+                    Transfer::Move => {
+                        if at == self.lead {
+                            self.lead = next;
+                        }
+                        self.queues.as_mut().unlink(at);
+                        (*at).owner.store(owner, Release);
+                        count += 1;
+                        if moved.is_null() {
+                            *(*at).queue.get() = Links { prev: at, next: at };
+                            moved = at;
+                        } else {
+                            Queues::join(moved, at, at);
+                        }
+                    }
+                }
+                if at == last {
+                    break false;
+                }
+                self.at = next;
+            };
+
+            if !moved.is_null() {
+                let mut target = match &mut other {
+                    Some(other) => other.as_mut(),
+                    None => self.queues.as_mut(),
+                };
+                let id = (*(*moved).item.get()).assume_init_ref().id();
+                let before = before.filter(|node| {
+                    read_once(&node.owner) == target.addr()
+                        && ptr::eq((*node.leads.get()).next, *node)
+                        && (*node.item.get()).assume_init_ref().id() == id
+                });
+                let next = match before {
+                    Some(node) => node,
+                    None => target.lead_of(id),
+                };
+
+                target.as_mut().count_items(count);
+                if next.is_null() {
+                    target.add_lead(moved);
+                } else {
+                    Queues::join(next, moved, (*(*moved).queue.get()).prev);
+                }
+            }
+            stopped.then_some(self)
+        }
     }
 
     /// Whether there is no other on the queue.
@@ -760,7 +829,7 @@ mod tests {
         assert_eq!(digits(&queues, 0), 135);
         assert_eq!(digits(&queues, 1), 246);
         assert_eq!(digits(&queues, 2), 0);
-        assert_eq!(queues.lock().as_mut().totals(), (2, 6));
+        assert_eq!(queues.lock().totals(), (2, 6));
         // The first, the last, the one between.
         for (n, left) in [(0, 35), (4, 3), (2, 0)] {
             assert!(queues.lock().as_mut().remove(&nodes[n]).is_some());
@@ -768,11 +837,11 @@ mod tests {
             assert!(!nodes[n].is_queued());
             assert_eq!(digits(&queues, 0), left);
         }
-        assert_eq!(queues.lock().as_mut().totals(), (1, 3));
+        assert_eq!(queues.lock().totals(), (1, 3));
         for n in [3, 1, 5] {
             assert!(queues.lock().as_mut().remove(&nodes[n]).is_some());
         }
-        assert_eq!(queues.lock().as_mut().totals(), (0, 0));
+        assert_eq!(queues.lock().totals(), (0, 0));
         Ok(())
     }
 
@@ -889,16 +958,16 @@ mod tests {
                 let mut guard = queues.lock();
                 let mut guard2 = across.then(|| other.lock());
                 let other_rings = guard2.as_mut().map(|guard| guard.as_mut());
-                guard
-                    .as_mut()
-                    .transfer(other_rings, &0, |item| match item.number {
-                        4 => Transfer::Stop,
-                        2 => Transfer::Stay,
-                        _ => {
-                            item.queue = 1;
-                            Transfer::Move
-                        }
-                    });
+                let first = guard.as_mut().find(&0).ok_or(EINVAL)?;
+                let stopped = first.transfer(other_rings, None, |item| match item.number {
+                    4 => Transfer::Stop,
+                    2 => Transfer::Stay,
+                    _ => {
+                        item.queue = 1;
+                        Transfer::Move
+                    }
+                });
+                assert_eq!(stopped.map(|cursor| cursor.item().number), Some(4));
                 drop((guard2, guard));
 
                 assert_eq!(digits(&queues, 0), 245);
@@ -909,6 +978,123 @@ mod tests {
                     other.lock().as_mut().remove(node);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A mark before each item, while that and others go.
+    #[test]
+    fn a_mark_keeps_its_place() -> Result {
+        for at in 0..3usize {
+            for gone in 0..8u32 {
+                let queues = queues()?;
+                let nodes = nodes::<4>()?;
+
+                for n in 0..3 {
+                    push(&queues, &nodes[n], 0, n as u32 + 1);
+                }
+                let mut guard = queues.lock();
+                let mut cursor = guard.as_mut().find(&0).ok_or(EINVAL)?;
+                for _ in 0..at {
+                    cursor = cursor.next().ok_or(EINVAL)?;
+                }
+                let mark = Number {
+                    queue: 0,
+                    number: 9,
+                };
+                assert!(cursor.insert(&nodes[3], mark).is_ok());
+                assert_eq!(guard.totals(), (1, 4));
+                drop(guard);
+                assert_eq!(digits(&queues, 0), [9123, 1923, 1293][at]);
+
+                for n in 0..3 {
+                    if gone & 1 << n != 0 {
+                        queues.lock().as_mut().remove(&nodes[n]);
+                    }
+                }
+                let mut guard = queues.lock();
+                let (mark, next) = guard.as_mut().at(&nodes[3]).ok_or(EINVAL)?.remove();
+                assert_eq!(mark.number, 9);
+                let expected = (at..3).find(|n| gone & 1 << n == 0);
+                assert_eq!(
+                    next.map(|cursor| cursor.item().number as usize),
+                    expected.map(|n| n + 1)
+                );
+                drop(guard);
+                assert!(queues.lock().as_mut().at(&nodes[3]).is_none());
+                for node in &nodes {
+                    queues.lock().as_mut().remove(node);
+                }
+                assert_eq!(queues.lock().totals(), (0, 0));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_mark_is_of_its_queue() -> Result {
+        let queues = queues()?;
+        let nodes = nodes::<2>()?;
+        let mark = Number {
+            queue: 1,
+            number: 9,
+        };
+
+        push(&queues, &nodes[0], 0, 1);
+        let mut guard = queues.lock();
+        let first = guard.as_mut().find(&0).ok_or(EINVAL)?;
+        assert!(first.insert(&nodes[1], mark).is_err());
+        assert!(guard.as_mut().at(&nodes[1]).is_none());
+        drop(guard);
+        queues.lock().as_mut().remove(&nodes[0]);
+        Ok(())
+    }
+
+    /// In two steps, to a queue that has others behind the place.
+    #[test]
+    fn transfer_to_a_place() -> Result {
+        let (queues, other) = (queues()?, others()?);
+        let nodes = nodes::<8>()?;
+
+        for n in 0..4 {
+            push(&queues, &nodes[n], 0, n as u32 + 1);
+        }
+        for (n, number) in [(4, 7), (5, 9), (6, 8)] {
+            push(&other, &nodes[n], 1, number);
+        }
+        for left in [3, 4] {
+            let mut guard = queues.lock();
+            let mut guard2 = other.lock();
+            let first = guard.as_mut().find(&0).ok_or(EINVAL)?;
+            let stopped = first.transfer(Some(guard2.as_mut()), Some(&nodes[5]), |item| {
+                if item.number == left {
+                    return Transfer::Stop;
+                }
+                item.queue = 1;
+                Transfer::Move
+            });
+            assert!(stopped.is_some());
+        }
+        assert_eq!(digits(&queues, 0), 4);
+        assert_eq!(digits(&other, 1), 712398);
+        assert_eq!(queues.lock().totals(), (1, 1));
+        assert_eq!(other.lock().totals(), (1, 6));
+        // Before the lead, and on another queue, is the end.
+        for before in [4, 7] {
+            let mut guard = queues.lock();
+            let mut guard2 = other.lock();
+            let Some(first) = guard.as_mut().find(&0) else {
+                break;
+            };
+            let all = first.transfer(Some(guard2.as_mut()), Some(&nodes[before]), |item| {
+                item.queue = 1;
+                Transfer::Move
+            });
+            assert!(all.is_none());
+        }
+        assert_eq!(digits(&other, 1), 7123984);
+        for node in &nodes {
+            other.lock().as_mut().remove(node);
         }
         Ok(())
     }

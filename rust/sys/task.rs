@@ -182,6 +182,12 @@ pub(crate) fn fatal_signal_pending() -> bool {
     unsafe { afutex::afutex_fatal_signal_pending() }
 }
 
+/// Lets another task run, if one should.
+pub(crate) fn cond_resched() {
+    // SAFETY: The callers hold no spinlock.
+    unsafe { afutex::afutex_cond_resched() };
+}
+
 /// Whether the current task may look into other tasks (`CAP_SYS_PTRACE`).
 pub(crate) fn may_ptrace() -> bool {
     // SAFETY: `capable` may be called from any task.

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a user may have in sets: watches, whoever adds them, and pinned pages. */
+/* What a user may have: watches of every kind, whoever adds them, and pinned pages. */
+#include <limits.h>
+#include <sys/klog.h>
+
 #include "set.h"
 
 #define LIMIT	10
+
+#define PARAMETERS	"/sys/module/afutex/parameters/"
 
 /* Users who are nobody's else. */
 #define ALICE	12345
@@ -352,6 +357,332 @@ TEST_F(limit, second_waiter_is_not_charged)
 		_exit(do_wake(self->dev, self->word, SHARED, INT32_MAX) == 3 ? 0 : 5);
 	}
 	EXPECT_EQ(0, child_status(pid));
+}
+
+static int new_watch(int dev, const word_t *word, uint32_t how)
+{
+	struct afutex_open args = {
+		.watch = { .uaddr = addr_of(word), .mask = 1, .flags = private | how },
+		.fd_flags = O_CLOEXEC,
+	};
+	int fd = ioctl(dev, AFUTEX_IOC_OPEN, &args);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int new_futex_fd(int dev, word_t *word)
+{
+	int fd = do_fd(dev, word, PRIVATE, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Descriptors and members are of one limit; also one that was woken. */
+TEST_F(limit, counts_descriptors)
+{
+	int set = new_set(self->dev, 0, 0), fds[LIMIT];
+
+	for (int i = 0; i < LIMIT - 1; i++) {
+		fds[i] = i % 2 ? new_watch(self->dev, self->word, 0) :
+				 new_futex_fd(self->dev, self->word);
+		ASSERT_GE(fds[i], 0);
+	}
+	EXPECT_EQ(LIMIT - 1, usage(set));
+	EXPECT_EQ(0, add(set, self->word, private, 0, 0));
+	EXPECT_EQ(-ENOSPC, add(set, self->word, private, 0, 0));
+	EXPECT_EQ(-ENOSPC, new_watch(self->dev, self->word, 0));
+	EXPECT_EQ(-ENOSPC, new_futex_fd(self->dev, self->word));
+	/* What was not opened does not count. */
+	EXPECT_EQ(0, del(set, 0));
+	for (int i = 0; i < 2 * LIMIT; i++) {
+		EXPECT_EQ(-EFAULT, new_watch(self->dev, (void *)8, 0));
+		EXPECT_EQ(-EINVAL, new_watch(self->dev, self->word, AFUTEX_READY));
+	}
+	EXPECT_EQ(LIMIT - 1, usage(set));
+	EXPECT_EQ(LIMIT - 1, do_wake(self->dev, self->word, PRIVATE, INT32_MAX));
+	EXPECT_EQ(LIMIT - 1, usage(set));
+	for (int i = 0; i < LIMIT - 1; i++)
+		close(fds[i]);
+	ASSERT_TRUE(eventually(usage(set) == 0));
+	EXPECT_EQ(LIMIT, fill(set, self->word));
+	close(set);
+}
+
+/* A descriptor that travels is charged to who opened it; by whose device does not matter. */
+TEST_F(limit, of_the_opener_wherever_a_descriptor_goes)
+{
+	int pair[2], fd, set = new_set(self->dev, 0, 0);
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	pid = fork_as(ALICE);
+	if (!pid) {
+		fd = new_watch(self->dev, self->word, 0);
+		_exit(fd < 0 || send_fd(pair[1], fd));
+	}
+	close(pair[1]);
+	ASSERT_EQ(0, child_status(pid));
+	fd = receive_fd(pair[0]);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(0, usage(set));
+	for (int i = 0; i < 2; i++) {
+		pid = fork_as(ALICE);
+		if (!pid)
+			_exit(fill(new_set(afutex_open(), 0, 0), self->word));
+		EXPECT_EQ(i ? LIMIT : LIMIT - 1, child_status(pid));
+		if (!i)
+			close(fd);
+		ASSERT_TRUE(counter_becomes("queued", 0));
+	}
+	close(set);
+	close(pair[0]);
+}
+
+/* What a wait for many words, whose time is over, comes to. */
+static int wait_for(int dev, word_t *word, int nr, const struct timespec64 *deadline)
+{
+	static struct futex_waitv words[1000];
+	struct afutex_waitv args = {
+		.waiters = addr_of(words), .nr = nr, .clockid = CLOCK_MONOTONIC,
+		.timeout = addr_of(deadline),
+	};
+
+	for (int i = 0; i < nr; i++)
+		words[i] = (struct futex_waitv) {
+			.uaddr = addr_of(word), .val = *word, .flags = private,
+		};
+	return ioctl(dev, AFUTEX_IOC_WAITV, &args) < 0 ? -errno : 0;
+}
+
+static const struct timespec64 past = { 0, 1 };
+
+struct many_words {
+	int dev, ret;
+	word_t *word;
+	pthread_t thread;
+};
+
+static void *wait_for_many(void *arg)
+{
+	struct many_words *w = arg;
+
+	w->ret = wait_for(w->dev, w->word, 600, NULL);
+	return NULL;
+}
+
+/* A task may wait for some words as it is; for more than that they count. */
+TEST_F(limit, counts_the_words_of_a_wait)
+{
+	struct many_words w = { .dev = self->dev, .word = self->word };
+	int set = new_set(self->dev, 0, 0);
+
+	EXPECT_EQ(-ETIMEDOUT, wait_for(self->dev, self->word, 128, &past));
+	EXPECT_EQ(-ENOSPC, wait_for(self->dev, self->word, 129, &past));
+	EXPECT_EQ(-ENOSPC, wait_for(self->dev, self->word, 1000, &past));
+	EXPECT_EQ(0, usage(set));
+	write_string(PARAMETERS "max_user_watches", "1000");
+	EXPECT_EQ(-ETIMEDOUT, wait_for(self->dev, self->word, 1000, &past));
+	EXPECT_EQ(0, usage(set));
+
+	/* And with whatever else there is. */
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, wait_for_many, &w));
+	ASSERT_TRUE(counter_becomes("queued", 600));
+	EXPECT_EQ(600, usage(set));
+	EXPECT_EQ(-ENOSPC, wait_for(self->dev, self->word, 401, &past));
+	EXPECT_EQ(-ETIMEDOUT, wait_for(self->dev, self->word, 400, &past));
+	EXPECT_EQ(1, do_wake(self->dev, self->word, PRIVATE, 1));
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(0, w.ret);
+	EXPECT_EQ(0, usage(set));
+	close(set);
+}
+
+/* What a parameter is; -1 if it cannot be read. */
+static long parameter(const char *name)
+{
+	char path[96], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return -1;
+	close(fd);
+	return atol(text);
+}
+
+static int set_parameter(const char *name, const char *value)
+{
+	char path[96];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+TEST_F(limit, can_be_read_and_changed)
+{
+	int set = new_set(self->dev, 0, 0);
+	struct afutex_info info;
+	pid_t pid;
+
+	EXPECT_EQ(LIMIT, parameter("max_user_watches"));
+	ASSERT_EQ(0, ioctl(self->dev, AFUTEX_IOC_INFO, &info));
+	EXPECT_EQ(info.buckets, parameter("buckets"));
+	EXPECT_EQ(LIMIT, fill(set, self->word));
+	/* More, at once, for sets that are there. */
+	ASSERT_EQ(0, set_parameter("max_user_watches", "12\n"));
+	EXPECT_EQ(12, parameter("max_user_watches"));
+	EXPECT_EQ(2, fill(set, self->word));
+	/* Fewer: what there is stays. */
+	ASSERT_EQ(0, set_parameter("max_user_watches", "5"));
+	EXPECT_EQ(12, usage(set));
+	EXPECT_EQ(0, fill(set, self->word));
+	for (int i = 0; i < 8; i++)
+		EXPECT_EQ(0, del(set, i));
+	EXPECT_EQ(1, fill(set, self->word));
+	/* Nonsense changes nothing, and another user may not. */
+	EXPECT_EQ(-EINVAL, set_parameter("max_user_watches", "many"));
+	EXPECT_EQ(-EINVAL, set_parameter("max_user_watches", "-1"));
+	EXPECT_LT(set_parameter("buckets", "16"), 0);
+	pid = fork_as(ALICE);
+	if (!pid)
+		_exit(-set_parameter("max_user_watches", "100"));
+	EXPECT_EQ(EACCES, child_status(pid));
+	EXPECT_EQ(5, parameter("max_user_watches"));
+	/* 0 is what it is by itself. */
+	ASSERT_EQ(0, set_parameter("max_user_watches", "0"));
+	EXPECT_GT(parameter("max_user_watches"), 1000);
+	close(set);
+}
+
+/* How often the kernel's log says that. */
+static int logged(const char *text)
+{
+	static char log[1 << 20];
+	int len = klogctl(3, log, sizeof(log) - 1), count = 0;
+
+	log[len > 0 ? len : 0] = 0;
+	for (const char *at = log; (at = strstr(at, text)); at++)
+		count++;
+	return count;
+}
+
+/* A module that is not loaded says why. */
+TEST(bad_parameters)
+{
+	static const struct {
+		const char *params, *why;
+	} bad[] = {
+		{ "buckets=3", "buckets must be a power of two" },
+		{ "buckets=-4", "buckets must be a power of two" },
+		{ "buckets=x", "buckets must be a power of two" },
+		{ "max_user_watches=x", "max_user_watches must be a number" },
+		{ "max_user_watches=-1", "max_user_watches must be a number" },
+		{ "max_user_watches=99999999999999999999", "max_user_watches must be a number" },
+	};
+	int ko = open("/afutex.ko", O_RDONLY | O_CLOEXEC);
+
+	ASSERT_TRUE(eventually(!syscall(SYS_delete_module, "afutex", O_NONBLOCK)));
+	for (int i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		int before = logged(bad[i].why);
+
+		EXPECT_EQ(-1, syscall(SYS_finit_module, ko, bad[i].params, 0));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(before + 1, logged(bad[i].why));
+	}
+	ASSERT_EQ(0, syscall(SYS_finit_module, ko, "buckets=16 max_user_watches=0", 0));
+	EXPECT_EQ(16, parameter("buckets"));
+	EXPECT_GT(parameter("max_user_watches"), 1000);
+	close(ko);
+	EXPECT_TRUE(reload(""));
+}
+
+/* A member whose number cannot be told is not there. */
+TEST_F(limit, no_member_without_a_number)
+{
+	int set = new_set(self->dev, O_NONBLOCK, 0);
+	struct afutex_ctl *items = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_ADD,
+		.watch = { .uaddr = addr_of(self->word), .mask = 1, .flags = private },
+	};
+
+	ASSERT_TRUE(items != MAP_FAILED);
+	/* The last of the first page, which can be written, and the first of the second. */
+	items = (void *)((char *)items + 4096 - sizeof(item));
+	items[0] = item;
+	items[1] = item;
+	ASSERT_EQ(0, mprotect(items + 1, 4096, PROT_READ));
+	ASSERT_EQ(-1, ctl(set, items, 2));
+	ASSERT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, items[0].result);
+	EXPECT_EQ(0, items[0].id);
+	EXPECT_EQ(1, usage(set));
+	EXPECT_EQ(1, counter("queued"));
+	EXPECT_EQ(1, add(set, self->word, private, 0, 0));
+	EXPECT_EQ(2, do_wake(self->dev, self->word, PRIVATE, INT32_MAX));
+	close(set);
+	munmap((char *)items + sizeof(item) - 4096, 2 * 4096);
+}
+
+/*
+ * How many words of a wait were queued at most from the moment on at which the waiter was
+ * killed; -1 if something failed.
+ */
+static long queued_when_killed(int dev, int nr)
+{
+	long most = 0, now;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct futex_waitv *words = malloc(nr * sizeof(*words));
+		static word_t word;
+		struct afutex_waitv args = {
+			.waiters = addr_of(words), .nr = nr, .clockid = CLOCK_MONOTONIC,
+		};
+
+		for (int i = 0; i < nr; i++)
+			words[i] = (struct futex_waitv) {
+				.uaddr = addr_of(&word), .flags = private,
+			};
+		_exit(ioctl(dev, AFUTEX_IOC_WAITV, &args) < 0);
+	}
+	while (!counter("queued"))
+		if (waitpid(pid, &status, WNOHANG))
+			return -1;
+	kill(pid, SIGKILL);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		now = counter("queued");
+		if (now > most)
+			most = now;
+	}
+	return WIFSIGNALED(status) ? most : -1;
+}
+
+/*
+ * A task that is killed while it queues very many words queues no more. The signal may
+ * come late where this task has no CPU for a while, but not every time.
+ */
+TEST_F_TIMEOUT(limit, killed_while_it_queues, 300)
+{
+	int nr = rounds(2) < 2 ? 50000 : 1000000;
+	long most = nr;
+
+	ASSERT_EQ(0, set_parameter("max_user_watches", "1000000"));
+	for (int i = 0; i < 20 && most > nr / 2; i++) {
+		most = queued_when_killed(self->dev, nr);
+		ASSERT_GE(most, 0);
+		TH_LOG("%ld of %d were queued", most, nr);
+	}
+	EXPECT_LE(most, nr / 2);
 }
 
 TEST_HARNESS_MAIN

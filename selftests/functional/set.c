@@ -449,7 +449,8 @@ struct busy {
 	uint32_t flags;
 	word_t *words;
 	_Atomic bool *stop;
-	long count, bad;
+	_Atomic long count;
+	long bad;
 	pthread_t thread;
 };
 
@@ -514,6 +515,9 @@ TEST_F_TIMEOUT(set, everything_at_once, 600)
 					    i % 2 ? wake_and_read : add_and_remove, &b[i]));
 	}
 	sleep_ms(3000);
+	/* On a busy machine one may not have begun. */
+	for (int i = 0; i < 4; i++)
+		ASSERT_TRUE(eventually(b[i].count > 0));
 	stop = true;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(b[i].thread, NULL);

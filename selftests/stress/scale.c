@@ -71,7 +71,8 @@ struct watcher {
 	int dev, set, n;
 	word_t *other;
 	_Atomic long given, told, told_other;
-	_Atomic bool stop;
+	/* The waker ends first, so that the reader knows how many there are. */
+	_Atomic bool stop, all_given;
 	long bad;
 };
 
@@ -92,7 +93,7 @@ static void *read_in_order(void *arg)
 	struct watcher *w = arg;
 	struct afutex_event ev[16];
 
-	while (!w->stop || w->told_other < w->given) {
+	while (!w->all_given || w->told_other < w->given) {
 		int n = poll_ms(w->set, 10) ? events(w->set, ev, 16) : 0;
 
 		for (int i = 0; i < n; i++) {
@@ -135,6 +136,7 @@ TEST_F_TIMEOUT(crowd, one_wake_of_all_beside_wakes_of_another, 900)
 	EXPECT_GT(during, 0);
 	w.stop = true;
 	pthread_join(waker, NULL);
+	w.all_given = true;
 	pthread_join(reader, NULL);
 	EXPECT_EQ(0, w.bad);
 	EXPECT_EQ(w.given, w.told_other);
@@ -295,6 +297,38 @@ TEST_F_TIMEOUT(crowd, very_many_words, 900)
 		close(set);
 		ASSERT_TRUE(counter_becomes("queued", 0));
 	}
+	EXPECT_TRUE(leave_cgroup());
+}
+
+/* What a set of very many members took goes with them, but for those that stay. */
+TEST_F_TIMEOUT(crowd, memory_follows_the_members, 900)
+{
+	static struct afutex_ctl items[BATCH];
+	long before, full, empty;
+
+	ASSERT_TRUE(join_cgroup());
+	before = charged_memory();
+	ASSERT_TRUE(add_many(self->set, self->words, self->n, true));
+	full = charged_memory() - before;
+	/* The first and the last stay. */
+	for (int at = 0; at < self->n; at += BATCH) {
+		int nr = 0;
+
+		for (int i = at; i < at + BATCH; i++)
+			if (i != 0 && i != self->n - 1)
+				items[nr++] = (struct afutex_ctl) {
+					.op = AFUTEX_CTL_DEL, .id = i,
+				};
+		ASSERT_EQ(nr, ctl(self->set, items, nr));
+		for (int i = 0; i < nr; i++)
+			ASSERT_EQ(0, items[i].result);
+	}
+	EXPECT_EQ(2, counter("queued"));
+	/* What RCU has to free is free a moment later. */
+	EXPECT_TRUE(eventually((empty = charged_memory() - before) < full / 50));
+	TH_LOG("%d members took %ld bytes, two of them %ld", self->n, full, empty);
+	EXPECT_EQ(1, do_wake(self->dev, &self->words[self->n - 1], PRIVATE, 1));
+	EXPECT_EQ(1, add(self->set, self->words, private, 0, 0));
 	EXPECT_TRUE(leave_cgroup());
 }
 

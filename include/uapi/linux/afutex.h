@@ -186,7 +186,7 @@ struct afutex_requeue {
 /**
  * struct afutex_waitv - AFUTEX_IOC_WAITV: futex_waitv(2), for any number of words
  * @waiters: address of an array of struct futex_waitv
- * @nr:      how many there are: 1 to AFUTEX_WAITV_MAX
+ * @nr:      how many there are: 1 to AFUTEX_WAITV_MAX; more than 128 count as watches
  * @clockid: CLOCK_MONOTONIC or CLOCK_REALTIME
  * @timeout: address of an absolute struct __kernel_timespec, or 0
  *

@@ -197,21 +197,23 @@ impl Member<Wakee> {
 }
 
 impl Set<Wakee> {
-    /// Adds, changes or removes one member.
-    fn control(this: ArcBorrow<'_, Pollable<Self>>, item: &mut afutex_ctl) -> Result {
+    /// Adds, changes or removes one member. Returns the one that was added.
+    fn control(
+        this: ArcBorrow<'_, Pollable<Self>>,
+        item: &mut afutex_ctl,
+    ) -> Result<Option<Arc<Member<Wakee>>>> {
         if item.pad != 0 {
             return Err(EINVAL);
         }
         match item.op {
             bindings::AFUTEX_CTL_ADD => {
                 let request = Request::check(&item.watch)?;
-                this.quota.charge()?;
+                this.quota.charge(1)?;
                 let member = Member::new(this, &request, item.watch.cookie)
                     .inspect_err(|_| this.quota.uncharge(1))?;
                 let arming = Arming::begin(&member)?;
                 let id = this
                     .members
-                    .lock()
                     .insert(member.clone())
                     .inspect_err(|_| this.quota.uncharge(1))?;
 
@@ -219,30 +221,32 @@ impl Set<Wakee> {
                 arming.arm(&request, None).inspect_err(|_| {
                     // It may have been removed already, by a task that guessed its number, and
                     // that number given again.
-                    let _ = this.remove(id, |found| Arc::ptr_eq(found, &member));
-                })
+                    let _ = this.remove(id, Some(&member));
+                })?;
+                return Ok(Some(member));
             }
             bindings::AFUTEX_CTL_MOD => {
                 let request = Request::check(&item.watch)?;
-                let member = this.members.lock().get(item.id)?.clone();
+                let member = this.members.get(item.id).ok_or(ENOENT)?;
 
                 let arming = Arming::begin(&member)?;
                 let waiter = arming.change(&request, item.watch.cookie)?;
-                arming.arm(&request, waiter)
+                arming.arm(&request, waiter)?;
             }
             bindings::AFUTEX_CTL_DEL => {
                 if item.watch.as_bytes().iter().any(|&byte| byte != 0) {
                     return Err(EINVAL);
                 }
-                this.remove(item.id, |_| true)
+                this.remove(item.id, None)?;
             }
-            _ => Err(EINVAL),
+            _ => return Err(EINVAL),
         }
+        Ok(None)
     }
 
-    /// Removes the member of that number, if `expected` holds for it.
-    fn remove(&self, id: u32, expected: impl FnOnce(&Arc<Member<Wakee>>) -> bool) -> Result {
-        let member = self.members.lock().remove(id, expected)?;
+    /// Removes the member of that number, if it is `expected`, where that is given; `ENOENT`.
+    fn remove(&self, id: u32, expected: Option<&Arc<Member<Wakee>>>) -> Result {
+        let member = self.members.remove(id, expected).ok_or(ENOENT)?;
 
         member.unqueue();
         member.pass_on_unread();
@@ -254,8 +258,8 @@ impl Set<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the array cannot be accessed. The error of a single member is stored in its
-    /// `result`.
+    /// `EFAULT` if the array cannot be accessed: a member whose number cannot be stored was not
+    /// added. The error of a single member is stored in its `result`.
     pub(crate) fn control_all(
         this: ArcBorrow<'_, Pollable<Self>>,
         items: u64,
@@ -269,11 +273,17 @@ impl Set<Wakee> {
                 return Ok(done);
             }
             let mut item: afutex_ctl = user_mem::read(addr)?;
-            item.result = match Self::control(this, &mut item) {
-                Ok(()) => 0,
-                Err(err) => err.to_errno(),
+            let (added, result) = match Self::control(this, &mut item) {
+                Ok(added) => (added, 0),
+                Err(err) => (None, err.to_errno()),
             };
-            user_mem::write(addr, &item)?;
+            item.result = result;
+            user_mem::write(addr, &item).inspect_err(|_| {
+                // Its number is not known. It may have been removed already.
+                if let Some(member) = &added {
+                    let _ = this.remove(item.id, Some(member));
+                }
+            })?;
             addr = addr.wrapping_add(size_of::<afutex_ctl>());
         }
         Ok(nr)
@@ -281,12 +291,19 @@ impl Set<Wakee> {
 
     /// Removes all members: dequeues all, and passes on what they have unread after that.
     pub(crate) fn remove_all(&self) {
-        let members = core::mem::take(&mut *self.members.lock());
+        let mut from = 0;
 
-        members.iter().for_each(|(_, member)| member.unqueue());
-        members
-            .iter()
-            .for_each(|(_, member)| member.pass_on_unread());
-        self.quota.uncharge(members.len());
+        while let Some((id, member)) = self.members.next(from) {
+            member.unqueue();
+            task::cond_resched();
+            from = id.wrapping_add(1);
+        }
+        // Each goes here, so the first is another one each time.
+        while let Some((id, member)) = self.members.next(0) {
+            self.members.remove(id, Some(&member));
+            member.pass_on_unread();
+            self.quota.uncharge(1);
+            task::cond_resched();
+        }
     }
 }

@@ -256,18 +256,15 @@ impl PseudoFile for Set<Wakee> {
         // The first few: a set may have very many.
         const SHOWN: usize = 32;
         let (usage, limit) = self.quota.usage();
-        let (count, first) = {
-            let members = self.members.lock();
-            let mut first: [Option<(usize, Arc<Member<Wakee>>)>; SHOWN] = [const { None }; SHOWN];
-            for (slot, (id, member)) in first.iter_mut().zip(members.iter()) {
-                *slot = Some((id, member.clone()));
-            }
-            (members.len(), first)
-        };
 
-        seq_print!(out, "afutex-members:\t{}\n", count);
+        seq_print!(out, "afutex-members:\t{}\n", self.members.len());
         seq_print!(out, "afutex-user-watches:\t{} of {}\n", usage, limit);
-        for (id, member) in first.into_iter().flatten() {
+        let mut from = 0;
+        for _ in 0..SHOWN {
+            let Some((id, member)) = self.members.next(from) else {
+                break;
+            };
+            from = id.wrapping_add(1);
             let shown = member.describe();
             let state = if shown.armed { "armed" } else { "idle" };
 
