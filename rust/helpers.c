@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
 #include <linux/sched/user.h>
 #include <linux/signal.h>
 #include <linux/spinlock.h>
@@ -213,6 +214,37 @@ bool afutex_fatal_signal_pending(void)
 void afutex_cond_resched(void)
 {
 	cond_resched();
+}
+
+/* Whether a signal is pending, and not blocked, that the current task has a handler for. */
+bool afutex_handler_pending(void)
+{
+	struct sighand_struct *sighand = current->sighand;
+	bool found = false;
+	int sig;
+
+	spin_lock_irq(&sighand->siglock);
+	for (sig = 1; sig <= _NSIG && !found; sig++) {
+		__sighandler_t handler = sighand->action[sig - 1].sa.sa_handler;
+
+		found = handler != SIG_DFL && handler != SIG_IGN &&
+			!sigismember(&current->blocked, sig) &&
+			(sigismember(&current->pending.signal, sig) ||
+			 sigismember(&current->signal->shared_pending.signal, sig));
+	}
+	spin_unlock_irq(&sighand->siglock);
+
+	return found;
+}
+
+void afutex_get_user_regs(struct pt_regs *regs)
+{
+	*regs = *current_pt_regs();
+}
+
+bool afutex_user_regs_equal(const struct pt_regs *regs)
+{
+	return !memcmp(regs, current_pt_regs(), sizeof(*regs));
 }
 
 /* smp_mb(), and then the mm of the current task: a waker needs both, in one call. */

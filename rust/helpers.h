@@ -16,6 +16,7 @@ struct iov_iter;
 struct kiocb;
 struct mm_struct;
 struct page;
+struct pt_regs;
 struct user_struct;
 struct wait_queue_head;
 
@@ -42,6 +43,9 @@ void afutex_set_current_state(unsigned int state);
 void afutex_set_running(void);
 bool afutex_fatal_signal_pending(void);
 void afutex_cond_resched(void);
+bool afutex_handler_pending(void);
+void afutex_get_user_regs(struct pt_regs *regs);
+bool afutex_user_regs_equal(const struct pt_regs *regs);
 struct mm_struct *afutex_mm_after_mb(void);
 u64 afutex_timer_slack(void);
 s64 afutex_monotonic_to_host(s64 time);

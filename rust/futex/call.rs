@@ -26,7 +26,9 @@ use crate::sys::bindings::{
     afutex_call, //
 };
 use crate::sys::pseudo_fs::Mount;
-use crate::sys::task::{
+use crate::sys::restart::Restarts;
+use crate::sys::time::{
+    read_timespec,
     Clock,
     Deadline, //
 };
@@ -70,6 +72,7 @@ pub(crate) fn call(
     domain: &Arc<Domain<Wakee>>,
     mount: &Mount<FutexFs>,
     quotas: &Quotas,
+    restarts: &Restarts<afutex_call>,
     call: afutex_call,
 ) -> Result<isize> {
     let table = &domain.table;
@@ -88,9 +91,16 @@ pub(crate) fn call(
     };
 
     // futex(2) reads the timeout before it looks at anything else.
+    let mut relative = None;
     let timeout = match (command, call.timeout) {
         (bindings::FUTEX_WAIT, 1..) => {
-            Timeout::Relative(Deadline::after_user_timespec(call.timeout)?)
+            let time = read_timespec(call.timeout)?;
+            let deadline = restarts
+                .resume(&call, time)
+                .unwrap_or_else(|| Deadline::after(time));
+
+            relative = Some((time, deadline));
+            Timeout::Relative(deadline)
         }
         (bindings::FUTEX_WAIT_BITSET, 1..) => {
             let clock = if realtime {
@@ -116,7 +126,13 @@ pub(crate) fn call(
     let val2 = call.timeout as u32;
     match command {
         bindings::FUTEX_WAIT => {
-            wait::wait(table, word()?, scope, call.val.into(), ANY, timeout).map(|()| 0)
+            match wait::wait(table, word()?, scope, call.val.into(), ANY, timeout) {
+                Ok(()) => Ok(0),
+                Err(ERESTART_RESTARTBLOCK) => Err(relative.map_or(EINTR, |(time, deadline)| {
+                    restarts.interrupted(call, time, deadline)
+                })),
+                Err(err) => Err(err),
+            }
         }
         bindings::FUTEX_WAIT_BITSET => {
             wait::wait(table, word()?, scope, call.val.into(), call.val3, timeout).map(|()| 0)

@@ -21,10 +21,12 @@ use super::{
 };
 use crate::sys::bindings::{
     self,
+    afutex_call,
     afutex_info, //
 };
 use crate::sys::misc_device::MiscDevice;
 use crate::sys::pseudo_fs::Mount;
+use crate::sys::restart::Restarts;
 use crate::sys::user_mem::read;
 use crate::sys::user_word::UserWord;
 use kernel::error::from_result;
@@ -38,10 +40,14 @@ use kernel::uaccess::{
 };
 
 /// An open `/dev/afutex`.
+#[pin_data]
 pub(crate) struct Device {
     domain: Arc<Domain<Wakee>>,
     mount: Mount<FutexFs>,
     quotas: Quotas,
+    /// Calls that wait for a relative time, and were interrupted.
+    #[pin]
+    restarts: Restarts<afutex_call>,
 }
 
 impl MiscDevice for Device {
@@ -50,15 +56,16 @@ impl MiscDevice for Device {
     const NAME: &'static CStr = c"afutex";
     const MODE: u16 = 0o666;
 
-    fn open(domain: &Arc<Domain<Wakee>>) -> Result<KBox<Self>> {
-        Ok(KBox::new(
-            Self {
+    fn open(domain: &Arc<Domain<Wakee>>) -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
                 domain: domain.clone(),
                 mount: domain.fs.mount()?,
                 quotas: Quotas::new(&domain.users)?,
-            },
+                restarts <- Restarts::new(),
+            }? Error),
             GFP_KERNEL_ACCOUNT,
-        )?)
+        )
     }
 
     #[inline]
@@ -114,9 +121,13 @@ impl Device {
         let table = &self.domain.table;
 
         match cmd {
-            bindings::AFUTEX_IOC_CALL => {
-                call::call(&self.domain, &self.mount, &self.quotas, read(arg)?)
-            }
+            bindings::AFUTEX_IOC_CALL => call::call(
+                &self.domain,
+                &self.mount,
+                &self.quotas,
+                &self.restarts,
+                read(arg)?,
+            ),
             bindings::AFUTEX_IOC_WAKE_ALL => self.wake_all(arg, Scope::Shared),
             bindings::AFUTEX_IOC_WAKE_ALL_PRIVATE => self.wake_all(arg, Scope::Private),
             bindings::AFUTEX_IOC_OPEN => {

@@ -7,8 +7,8 @@ use super::table::Table;
 use crate::sys::bindings;
 use crate::sys::pseudo_fs::{
     FsType,
-    PseudoFs,
-    PseudoFsType, //
+    PseudoFsType,
+    Registration, //
 };
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct Domain<W> {
     /// The waiters.
     pub(crate) table: Table<W>,
     /// The filesystem of their file descriptors.
-    pub(crate) fs: Arc<PseudoFs<FutexFs>>,
+    pub(crate) fs: Registration<FutexFs>,
     /// How many watches each user has.
     pub(crate) users: Arc<Users>,
 }
@@ -48,7 +48,7 @@ impl<W> Domain<W> {
     /// called `futexfs`.
     pub(crate) fn new(buckets: usize) -> Result<impl PinInit<Self>> {
         let table = Table::new(buckets)?;
-        let fs = Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?;
+        let fs = Registration::new()?;
         let users = Arc::pin_init(Users::new(), GFP_KERNEL)?;
 
         Ok(pin_init!(Self { table, fs, users }))

@@ -59,6 +59,7 @@ impl<W: Wake> FutexFd<W> {
     }
 }
 
+#[vtable]
 impl<W: Wake + Send + Sync + 'static> PseudoFile for FutexFd<W> {
     fn ready(&self) -> u32 {
         if self.entry.is_queued() {

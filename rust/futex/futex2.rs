@@ -36,10 +36,8 @@ use crate::sys::bindings::{
     afutex_wakev_word,
     futex_waitv, //
 };
-use crate::sys::task::{
-    self,
-    Deadline, //
-};
+use crate::sys::task;
+use crate::sys::time::Deadline;
 use crate::sys::user_mem;
 use kernel::prelude::*;
 

@@ -13,23 +13,24 @@ use super::word::{
     compare,
     Scope, //
 };
-use crate::sys::task::{
-    self,
-    Deadline,
+use crate::sys::sleep::{
+    sleep_until,
     Sleep, //
 };
+use crate::sys::time::Deadline;
 use crate::sys::user_word::UserWord;
 use kernel::current;
 use kernel::prelude::*;
 use kernel::task::Task;
 use pin_init::stack_pin_init;
 
-/// Until when to wait, and what an interruption by a signal returns.
+/// Until when to wait, and what an interruption returns.
 #[derive(Clone, Copy)]
 pub(crate) enum Timeout {
     /// No timeout: `ERESTARTSYS`.
     None,
-    /// Relative, hence `EINTR`: a restart would wait the full time again.
+    /// Relative: `ERESTART_RESTARTBLOCK`, which is not for user space. A mere restart would wait the
+    /// full time again: see [`Restarts`](crate::sys::restart::Restarts).
     Relative(Deadline),
     /// Absolute: `ERESTARTNOHAND`.
     Absolute(Deadline),
@@ -46,7 +47,7 @@ impl Timeout {
     fn interrupted(self) -> Error {
         match self {
             Timeout::None => ERESTARTSYS,
-            Timeout::Relative(_) => EINTR,
+            Timeout::Relative(_) => ERESTART_RESTARTBLOCK,
             Timeout::Absolute(_) => ERESTARTNOHAND,
         }
     }
@@ -59,7 +60,7 @@ impl Timeout {
 /// - `EINVAL`: `bitset` is 0.
 /// - `EAGAIN`: the word holds another value.
 /// - `ETIMEDOUT`: the deadline has passed.
-/// - `ERESTARTSYS`, `EINTR`, `ERESTARTNOHAND`: a signal came; see [`Timeout`].
+/// - `ERESTARTSYS`, `ERESTART_RESTARTBLOCK`, `ERESTARTNOHAND`: interrupted; see [`Timeout`].
 /// - `EFAULT`: the word cannot be read.
 /// - Those of [`Table::key_for`].
 pub(crate) fn wait(
@@ -90,7 +91,7 @@ pub(crate) fn wait(
     }
 
     // Nothing returns from here on before the entry is off the table.
-    let slept = task::sleep_until(timeout.deadline(), || !entry.is_queued());
+    let slept = sleep_until(timeout.deadline(), || !entry.is_queued());
     if table.dequeue(&entry).is_none() {
         // Woken, whatever else happened.
         return Ok(());

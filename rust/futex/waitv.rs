@@ -15,11 +15,12 @@ use super::word::{
     Scope,
     ANY, //
 };
-use crate::sys::task::{
-    self,
-    Deadline,
+use crate::sys::sleep::{
+    sleep_until,
     Sleep, //
 };
+use crate::sys::task;
+use crate::sys::time::Deadline;
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -110,7 +111,7 @@ pub(crate) fn waitv(
         }
     }
 
-    let slept = task::sleep_until(deadline, || sleeper.is_woken());
+    let slept = sleep_until(deadline, || sleeper.is_woken());
     match (queued.dequeue(specs.len()), slept) {
         (Some(number), _) => Ok(number),
         (None, Sleep::TimedOut) => Err(ETIMEDOUT),

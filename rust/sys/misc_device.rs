@@ -4,8 +4,14 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h).
 //!
-//! [`kernel::miscdevice`] has neither a mode (its nodes are root's alone) nor a way for `open` to
-//! reach data of the module.
+//! A stand-in for [`kernel::miscdevice`], which has neither a mode (its nodes are root's alone) nor
+//! a way for `open` to reach data of the module. Upstream it would be two fields more:
+//!
+//! - `pub mode: u16` in `MiscDeviceOptions`, which `into_raw()` copies to `miscdevice.mode`;
+//! - a `T::Data` in `MiscDeviceRegistration<T>`, which `MiscDevice::open` gets beside the
+//!   registration: `misc_open()` holds `misc_mtx`, so the registration outlives the call.
+//!
+//! With these, this file can go.
 
 use core::marker::PhantomData;
 use kernel::bindings;
@@ -39,7 +45,7 @@ pub(crate) trait MiscDevice: Sized + Send + Sync + 'static {
     const MODE: u16;
 
     /// Makes the data of a new open file.
-    fn open(context: &Arc<Self::Context>) -> Result<KBox<Self>>;
+    fn open(context: &Arc<Self::Context>) -> Result<Pin<KBox<Self>>>;
 
     /// Carries out an ioctl, and returns what the caller is to get: a result, or a negative errno.
     /// Addresses in `arg` are those of the caller, 32- or 64-bit.
@@ -129,8 +135,8 @@ impl<D: MiscDevice> Registration<D> {
     ///
     /// To be called by the VFS for files opened by `open` only.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: `open` put it there, and nobody uses the file any more.
-        drop(unsafe { <KBox<D> as ForeignOwnable>::from_foreign((*file).private_data) });
+        // SAFETY: `open` put it there, and the file is not in use any more.
+        drop(unsafe { <Pin<KBox<D>> as ForeignOwnable>::from_foreign((*file).private_data) });
         0
     }
 
@@ -139,7 +145,7 @@ impl<D: MiscDevice> Registration<D> {
     /// To be called by the VFS for files opened by `open` only.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: `open` put it there, and the caller holds the file.
-        let device = unsafe { <KBox<D> as ForeignOwnable>::borrow((*file).private_data) };
+        let device = unsafe { <Pin<KBox<D>> as ForeignOwnable>::borrow((*file).private_data) };
 
         device.ioctl(cmd, arg)
     }

@@ -2,8 +2,9 @@
 
 //! Safe abstractions over what the `kernel` crate lacks.
 //!
-//! Everything unsafe that the futex code above needs is in here, one noun a file, each written so
-//! that it could be proposed for `rust/kernel`. Nothing in here knows what a futex is.
+//! Everything unsafe that the futex code above needs is in here, one noun a file. Where the crate
+//! has something similar, the file says why that does not serve. Nothing in here imports futex
+//! code, and only the atomic operations of `user_word` are made for it.
 
 pub(crate) mod bindings;
 pub(crate) mod fence;
@@ -19,8 +20,11 @@ pub(crate) mod pseudo_file;
 pub(crate) mod pseudo_fs;
 pub(crate) mod queues;
 pub(crate) mod read_once;
+pub(crate) mod restart;
 pub(crate) mod sigio;
+pub(crate) mod sleep;
 pub(crate) mod slots;
 pub(crate) mod task;
+pub(crate) mod time;
 pub(crate) mod user_mem;
 pub(crate) mod user_word;

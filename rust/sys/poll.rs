@@ -7,13 +7,15 @@
 //! [`kernel::sync::poll::PollCondVar`] waits for an RCU grace period when dropped, since it may go
 //! while epoll still holds it, and wakes without a key. A [`PollHead`] belongs to a file's private
 //! data: epoll, poll, select and io_uring all let go of it before `->release`, so it needs neither.
+//! [`kernel::sync::poll::PollTable`] registers with a `PollCondVar` only, hence [`PollRequest`].
 
 use super::fence::Fenced;
 use super::sigio::FasyncList;
-use super::task::{
+use super::sleep::{
     schedule_until,
-    Deadline, //
+    SLEEPING, //
 };
+use super::time::Deadline;
 use kernel::bindings;
 use kernel::c_str;
 use kernel::fs::File;
@@ -72,7 +74,7 @@ impl PollHead {
                 unsafe {
                     bindings::__init_waitqueue_head(
                         slot,
-                        c_str!("afutex_poll").as_char_ptr(),
+                        c_str!("poll_head").as_char_ptr(),
                         key.as_ptr(),
                     )
                 }
@@ -80,10 +82,10 @@ impl PollHead {
         })
     }
 
-    /// Registers the poller for [`PollHead::wake_readers`]. To be called before the state is looked at.
+    /// Registers the poller for [`PollHead::wake_readers`]. To be called before the state is read.
     #[inline]
     pub(crate) fn register(&self, request: &PollRequest<'_>) {
-        // Who only looks again has no use for it: most calls of epoll's.
+        // A caller that only looks again need not be registered: most calls of epoll.
         //
         // SAFETY: `table` is null or valid by the type invariants of `PollRequest`.
         if unsafe { request.table.as_ref() }.is_none_or(|table| table._qproc.is_none()) {
@@ -95,11 +97,11 @@ impl PollHead {
         unsafe { bindings::poll_wait(request.file.as_ptr(), self.head.get(), request.table) };
     }
 
-    /// Sleeps until `ready()` holds, as told by [`PollHead::wake_readers`].
+    /// Sleeps until `ready()` holds, after [`PollHead::wake_readers`].
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS` if a signal comes first, `ETIMEDOUT` if the deadline does.
+    /// `ERESTARTSYS` if the task is interrupted first, `ETIMEDOUT` if the deadline passes.
     pub(crate) fn wait(&self, deadline: Option<Deadline>, ready: impl Fn() -> bool) -> Result {
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
 
@@ -108,11 +110,8 @@ impl PollHead {
         unsafe {
             bindings::init_wait_entry(entry.get(), 0);
             let ret = loop {
-                let interrupted = bindings::prepare_to_wait_event(
-                    self.head.get(),
-                    entry.get(),
-                    (bindings::TASK_INTERRUPTIBLE | bindings::TASK_FREEZABLE) as i32,
-                );
+                let interrupted =
+                    bindings::prepare_to_wait_event(self.head.get(), entry.get(), SLEEPING);
                 if ready() {
                     break Ok(());
                 }
@@ -128,11 +127,11 @@ impl PollHead {
         }
     }
 
-    /// Whether `wake_readers` would find anybody. A full barrier must have been passed since the
+    /// Whether `wake_readers` would find a listener. A full barrier must have been passed since the
     /// state changed.
     ///
     /// It pairs with the one that `poll_wait` and `prepare_to_wait_event` pass after they have put
-    /// somebody on the queue, and before the state is looked at.
+    /// a task on the queue, and before the state is read.
     #[inline]
     pub(crate) fn has_listeners(&self, fasync: &FasyncList, _: Fenced) -> bool {
         // SAFETY: The head is valid. The pointer may change at any time, as a whole.
@@ -147,7 +146,7 @@ impl PollHead {
         !is_empty || !fasync.is_empty()
     }
 
-    /// As `wake_readers`, where there are listeners.
+    /// Like `wake_readers`, if there are listeners.
     #[inline]
     pub(crate) fn wake_listeners(&self, fasync: &FasyncList) {
         // SAFETY: Head and list are initialised, and have locks of their own.
@@ -157,7 +156,7 @@ impl PollHead {
     /// Wakes readers and pollers that are interested in [`READABLE`], and signals the owners on
     /// `fasync`. To be called after the state changed.
     ///
-    /// A full barrier is passed before anybody is looked for, as `register` passes one after the
+    /// A full barrier is passed before listeners are looked for, as `register` passes one after the
     /// poller can be found: a poller either is found here, or looks at the state after it changed.
     /// No lock of the caller's may be held.
     pub(crate) fn wake_readers(&self, fasync: &FasyncList) {

@@ -10,7 +10,7 @@ use super::poll::{
     PollRequest, //
 };
 use super::sigio::FasyncList;
-use super::task::Deadline;
+use super::time::Deadline;
 use super::user_mem::{
     Dest,
     UserDest, //
@@ -18,7 +18,10 @@ use super::user_mem::{
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::bindings;
-use kernel::error::from_result;
+use kernel::error::{
+    from_result,
+    VTABLE_DEFAULT_ERROR, //
+};
 use kernel::ffi::{
     c_char,
     c_int,
@@ -26,7 +29,11 @@ use kernel::ffi::{
     c_uint,
     c_ulong, //
 };
-use kernel::fs::File;
+use kernel::fs::file::flags::O_NONBLOCK;
+use kernel::fs::{
+    File,
+    Kiocb, //
+};
 use kernel::iov::IovIterDest;
 use kernel::module::this_module;
 use kernel::prelude::*;
@@ -38,11 +45,9 @@ use kernel::sync::{
 };
 use kernel::types::ForeignOwnable;
 
-/// What a file of a pseudo-filesystem does.
+/// What a file of a pseudo-filesystem does. Without `read`, read(2) is `EINVAL`.
+#[vtable]
 pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
-    /// Whether it can be read; if not, read(2) is `EINVAL`.
-    const READABLE: bool = false;
-
     /// The events that hold now, as poll(2) names them. Called under spinlocks of the caller's.
     fn ready(&self) -> u32;
 
@@ -52,22 +57,20 @@ pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
     /// Reads what there is into `out`. Returns the number of bytes; 0 if there is nothing yet.
     ///
     /// Must not be called with locks held.
-    fn read(this: &Pollable<Self>, out: impl Dest) -> Result<usize> {
-        let _ = (this, out);
-        Err(EINVAL)
+    fn read(_this: &Pollable<Self>, _out: impl Dest) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Carries out an ioctl on the file.
-    fn ioctl(this: ArcBorrow<'_, Pollable<Self>>, cmd: u32, arg: usize) -> Result<isize> {
-        let _ = (this, cmd, arg);
-        Err(ENOTTY)
+    fn ioctl(_this: ArcBorrow<'_, Pollable<Self>>, _cmd: u32, _arg: usize) -> Result<isize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Shows the file's state in `/proc/PID/fdinfo/FD`.
     fn show_fdinfo(&self, file: &File, out: &SeqFile);
 }
 
-/// A `T` behind a file, with those who wait for it.
+/// A `T` behind a file, with its listeners.
 ///
 /// What notifies holds its own reference: it may outlive the file.
 #[pin_data]
@@ -80,7 +83,7 @@ pub(crate) struct Pollable<T> {
 }
 
 impl<T> Pollable<T> {
-    /// Creates an initialiser with nobody waiting.
+    /// Creates an initialiser without listeners.
     pub(crate) fn new(inner: impl PinInit<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: Only `Operations::poll` registers pollers, for files that hold a reference
@@ -91,19 +94,19 @@ impl<T> Pollable<T> {
         })
     }
 
-    /// Tells those who wait that `T` became readable. No lock may be held.
+    /// Notifies the listeners that `T` became readable. No lock may be held.
     pub(crate) fn notify_readable(&self) {
         self.head.wake_readers(&self.fasync);
     }
 
-    /// Whether there is anybody to tell. May be asked under a spinlock, after the state changed and
-    /// a full barrier: a poller who comes later sees what changed.
+    /// Whether there are listeners. May be called under a spinlock, after the state changed and a
+    /// full barrier: a poller that comes later sees what changed.
     #[inline]
     pub(crate) fn has_listeners(&self, fenced: Fenced) -> bool {
         self.head.has_listeners(&self.fasync, fenced)
     }
 
-    /// As `notify_readable`, of what [has listeners](Self::has_listeners).
+    /// Like `notify_readable`, if it [has listeners](Self::has_listeners).
     #[inline]
     pub(crate) fn notify_listeners(&self) {
         self.head.wake_listeners(&self.fasync);
@@ -155,7 +158,7 @@ impl<T> Pollable<T> {
 
     /// Turns on signals to the owner of `file`, which is to be a file of this. `fd` is `si_fd`.
     ///
-    /// What `F_SETFL` with `O_ASYNC` does, for a file nobody else can reach yet.
+    /// What `F_SETFL` with `O_ASYNC` does, for a file that is not published.
     ///
     /// # Errors
     ///
@@ -183,14 +186,22 @@ impl<F: PseudoFile> Operations<F> {
         fasync: Some(Self::fasync),
         release: Some(Self::release),
         // read(2) spares the iterator.
-        read: if F::READABLE { Some(Self::read) } else { None },
-        read_iter: if F::READABLE {
+        read: if F::HAS_READ { Some(Self::read) } else { None },
+        read_iter: if F::HAS_READ {
             Some(Self::read_iter)
         } else {
             None
         },
-        unlocked_ioctl: Some(Self::ioctl),
-        compat_ioctl: bindings::compat_ptr_ioctl,
+        unlocked_ioctl: if F::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if F::HAS_IOCTL {
+            bindings::compat_ptr_ioctl
+        } else {
+            None
+        },
         show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
@@ -204,11 +215,11 @@ impl<F: PseudoFile> Operations<F> {
     ///
     /// # Safety
     ///
-    /// `file` must be a new file with these operations, not yet used by anybody.
+    /// `file` must be a new file with these operations, not yet published.
     pub(super) unsafe fn attach(file: *mut bindings::file, data: Arc<Pollable<F>>) {
         // SAFETY: Nobody else uses the file by the safety requirements.
         unsafe { (*file).private_data = data.into_foreign() };
-        if F::READABLE {
+        if F::HAS_READ {
             // SAFETY: As above.
             unsafe { super::bindings::afutex_file_set_stream(file) };
         }
@@ -257,10 +268,10 @@ impl<F: PseudoFile> Operations<F> {
         from_result(|| {
             let len = match F::read(&data, out())? {
                 0 => {
-                    // SAFETY: As above. The flags may change at any time, as a whole.
-                    let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
+                    // SAFETY: As above.
+                    let flags = unsafe { File::from_raw_file(file) }.flags();
 
-                    data.read_later(out(), flags & bindings::O_NONBLOCK == 0)?
+                    data.read_later(out(), flags & O_NONBLOCK == 0)?
                 }
                 len => len,
             };
@@ -276,13 +287,19 @@ impl<F: PseudoFile> Operations<F> {
         iter: *mut bindings::iov_iter,
     ) -> isize {
         // SAFETY: The caller holds the file for the call, and the iterator is one to write to.
-        let (data, out) = unsafe { (Self::data((*kiocb).ki_filp), IovIterDest::from_raw(iter)) };
+        let (kiocb, out) = unsafe {
+            (
+                Kiocb::<'_, Arc<Pollable<F>>>::from_raw(kiocb),
+                IovIterDest::from_raw(iter),
+            )
+        };
+        let data = kiocb.file();
 
         from_result(|| {
             let len = match F::read(&data, &mut *out)? {
                 0 => {
                     // SAFETY: As above.
-                    let nowait = unsafe { super::bindings::afutex_kiocb_nowait(kiocb) };
+                    let nowait = unsafe { super::bindings::afutex_kiocb_nowait(kiocb.as_raw()) };
 
                     data.read_later(out, !nowait)?
                 }
@@ -316,7 +333,7 @@ impl<F: PseudoFile> Operations<F> {
     ///
     /// To be called by the VFS only.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: `attach` put it there, and nobody uses the file any more.
+        // SAFETY: `attach` put it there, and the file is not in use any more.
         let data = unsafe { Arc::<Pollable<F>>::from_foreign((*file).private_data) };
 
         data.release();

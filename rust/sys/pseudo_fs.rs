@@ -9,8 +9,15 @@
 //!
 //! An `O_PATH` handle of a file keeps the mount and the dentry, but not the module. The superblock
 //! does: it holds a reference to its type, whose owner is the module. With a mount made when the
-//! module is loaded it could never be removed, so the mount is made when the first [`Mount`] is
-//! asked for and goes with the last of them and of the files: exactly as long as it is needed.
+//! module is loaded it could never be removed, so the mount is made for the first [`Mount`] that is
+//! asked for, and goes with the last of them and of the files.
+//!
+//! # What a close costs
+//!
+//! `mntput()` takes the global `mount_lock` if the mount has no namespace. `kern_mount()` gives it
+//! one, which the mount of anonymous inodes has too, and `kern_unmount()` takes that away again and
+//! waits for an RCU grace period. So the drop of the last [`Mount`] leaves the unmounting to a work
+//! item: closing a device does not wait, and the next open may find the mount still there.
 
 use super::bindings as afutex;
 use core::marker::PhantomData;
@@ -29,10 +36,21 @@ use kernel::ffi::{
 };
 use kernel::fs::File;
 use kernel::module::this_module;
+use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::Arc;
+use kernel::sync::{
+    Arc,
+    Mutex, //
+};
 use kernel::types::Opaque;
+use kernel::workqueue::{
+    self,
+    impl_has_work,
+    new_work,
+    Work,
+    WorkItem, //
+};
 
 use super::pseudo_file::{
     Operations,
@@ -80,24 +98,90 @@ impl<T: PseudoFsType> FsType<T> {
 }
 
 /// A registered pseudo-filesystem; unregistered on drop.
+pub(crate) struct Registration<T: PseudoFsType> {
+    fs: Arc<PseudoFs<T>>,
+}
+
+impl<T: PseudoFsType> Registration<T> {
+    /// Registers the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if there is one of that name, `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            fs: Arc::pin_init(PseudoFs::new(), GFP_KERNEL)?,
+        })
+    }
+
+    /// Holds the internal mount, which is made if there is none. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn mount(&self) -> Result<Mount<T>> {
+        self.fs.mount()
+    }
+}
+
+impl<T: PseudoFsType> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // The work item has let the superblock go, and with it the module, before it returns.
+        //
+        // SAFETY: The work item was initialised with the filesystem, and lives as long.
+        unsafe { bindings::flush_work(Work::raw_get(&raw const self.fs.unmount)) };
+    }
+}
+
+/// The internal mount.
 ///
 /// # Invariants
 ///
-/// `mount` and `mount_count` are only used by `simple_pin_fs` and `simple_release_fs`, and
-/// `mount` is the internal mount whenever the count is not 0.
+/// `mnt` was made by `kern_mount`, and not unmounted. It is there if `users` is not 0.
+struct Internal {
+    mnt: Option<NonNull<bindings::vfsmount>>,
+    /// How many [`MountPin`]s there are.
+    users: usize,
+}
+
+// SAFETY: A mount may be used from any task.
+unsafe impl Send for Internal {}
+
+/// What a [`Registration`] and its mounts share.
 #[pin_data]
-pub(crate) struct PseudoFs<T: PseudoFsType> {
+struct PseudoFs<T: PseudoFsType> {
     #[pin]
-    mount: Opaque<*mut bindings::vfsmount>,
+    internal: Mutex<Internal>,
     #[pin]
-    mount_count: Opaque<c_int>,
+    unmount: Work<Self>,
     _registered: Registered<T>,
 }
 
-// SAFETY: The fields are used under the locks of the VFS only.
-unsafe impl<T: PseudoFsType> Send for PseudoFs<T> {}
-// SAFETY: As above.
-unsafe impl<T: PseudoFsType> Sync for PseudoFs<T> {}
+impl_has_work! {
+    impl{T: PseudoFsType} HasWork<Self> for PseudoFs<T> { self.unmount }
+}
+
+impl<T: PseudoFsType> WorkItem for PseudoFs<T> {
+    type Pointer = Arc<Self>;
+
+    /// Unmounts, if the mount is still without users.
+    fn run(this: Arc<Self>) {
+        let unused = {
+            let mut internal = this.internal.lock();
+
+            if internal.users == 0 {
+                internal.mnt.take()
+            } else {
+                None
+            }
+        };
+
+        if let Some(mnt) = unused {
+            // SAFETY: By the type invariants of `Internal`, of which it is no part any more.
+            unsafe { bindings::kern_unmount(mnt.as_ptr()) };
+        }
+    }
+}
 
 impl<T: PseudoFsType> PseudoFs<T> {
     const DENTRY_OPS: bindings::dentry_operations = bindings::dentry_operations {
@@ -105,49 +189,67 @@ impl<T: PseudoFsType> PseudoFs<T> {
         ..pin_init::zeroed()
     };
 
-    /// Creates an initialiser that registers the filesystem.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if there is one of that name.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    const INODE_OPS: bindings::inode_operations = bindings::inode_operations {
+        setattr: Some(Self::setattr),
+        ..pin_init::zeroed()
+    };
+
+    fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            mount: Opaque::new(ptr::null_mut()),
-            mount_count: Opaque::new(0),
+            internal <- new_mutex!(Internal { mnt: None, users: 0 }, "pseudo_fs_internal"),
+            unmount <- new_work!("pseudo_fs_unmount"),
             _registered: Registered::new()?,
         })
     }
 
-    /// Holds the internal mount, which is made if there is none.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn mount(self: &Arc<Self>) -> Result<Mount<T>> {
-        // SAFETY: The type is registered, and the other two are initialised and used by this
-        // pair of functions only.
-        to_result(unsafe {
-            bindings::simple_pin_fs(
-                T::fs_type().inner.get(),
-                self.mount.get(),
-                self.mount_count.get(),
-            )
-        })?;
-        // SAFETY: The mount was written under a lock before we counted ourselves under that lock,
-        // and stays until we are counted off.
-        let mnt = unsafe { *self.mount.get() };
-        let pin = MountPin {
-            fs: self.clone(),
-            mnt,
+    /// Holds the internal mount, which is made if there is none; `ENOMEM`.
+    fn pin(self: &Arc<Self>) -> Result<MountPin<T>> {
+        let mut internal = self.internal.lock();
+        let mnt = match internal.mnt {
+            Some(mnt) => mnt,
+            None => {
+                // SAFETY: The type is registered.
+                let mnt = from_err_ptr(unsafe { bindings::kern_mount(T::fs_type().inner.get()) })?;
+                // INVARIANT: Just made.
+                *internal.mnt.insert(NonNull::new(mnt).ok_or(ENOMEM)?)
+            }
         };
 
-        // SAFETY: `mnt` is a valid mount as long as `pin` holds it, and it has a superblock.
-        let inode = from_err_ptr(unsafe { bindings::alloc_anon_inode((*mnt).mnt_sb) })?;
+        // INVARIANT: It is there, and stays until the pin is dropped.
+        internal.users += 1;
+        Ok(MountPin {
+            fs: self.clone(),
+            mnt,
+        })
+    }
+
+    fn mount(self: &Arc<Self>) -> Result<Mount<T>> {
+        let pin = self.pin()?;
+
+        // SAFETY: The mount is valid as long as `pin` holds it.
+        let superblock = unsafe { (*pin.mnt.as_ptr()).mnt_sb };
+        // SAFETY: A mount has a superblock, and keeps it.
+        let inode = from_err_ptr(unsafe { bindings::alloc_anon_inode(superblock) })?;
+        // SAFETY: The inode is new, and not published.
+        unsafe { (*inode).i_op = const { &Self::INODE_OPS } };
         // INVARIANT: We own the new inode's reference, and it is of this mount's superblock.
         Ok(Mount {
             inode: NonNull::new(inode).ok_or(ENOMEM)?,
             pin,
         })
+    }
+
+    /// Refuses to change mode, owner or times: the files of one [`Mount`] share an inode.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the VFS only.
+    unsafe extern "C" fn setattr(
+        _idmap: *mut bindings::mnt_idmap,
+        _dentry: *mut bindings::dentry,
+        _attr: *mut bindings::iattr,
+    ) -> c_int {
+        EOPNOTSUPP.to_errno()
     }
 
     /// Refuses mounts that users ask for, with `EINVAL`.
@@ -220,21 +322,29 @@ impl<T: PseudoFsType> Drop for Registered<T> {
     }
 }
 
-/// A count on the internal mount.
+/// A use of the internal mount.
 ///
 /// # Invariants
 ///
-/// `simple_pin_fs` was called once for this, and `mnt` is the mount it gave.
+/// It is counted in `fs.internal`, whose mount is `mnt`.
 struct MountPin<T: PseudoFsType> {
     fs: Arc<PseudoFs<T>>,
-    mnt: *mut bindings::vfsmount,
+    mnt: NonNull<bindings::vfsmount>,
 }
 
 impl<T: PseudoFsType> Drop for MountPin<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants we are counted.
-        unsafe {
-            bindings::simple_release_fs(self.fs.mount.get(), self.fs.mount_count.get());
+        let is_last = {
+            let mut internal = self.fs.internal.lock();
+
+            // By the type invariants it is not 0.
+            internal.users -= 1;
+            internal.users == 0
+        };
+
+        if is_last {
+            // If it is queued already it has not looked yet.
+            let _ = workqueue::system_unbound().enqueue(self.fs.clone());
         }
     }
 }
@@ -293,8 +403,8 @@ impl<T: PseudoFsType> Mount<T> {
             bindings::ihold(self.inode.as_ptr());
             bindings::alloc_file_pseudo(
                 self.inode.as_ptr(),
-                self.pin.mnt,
-                c"[futex]".as_char_ptr(),
+                self.pin.mnt.as_ptr(),
+                T::NAME.as_char_ptr(),
                 (bindings::O_RDWR | flags) as c_int,
                 Operations::<F>::get(),
             )
@@ -307,7 +417,7 @@ impl<T: PseudoFsType> Mount<T> {
             }
         })?;
 
-        // SAFETY: The file is new: nobody else knows it, nobody holds its position lock, and its
+        // SAFETY: The file is new: it is not published, its position lock is not held, and its
         // operations, which expect this kind of private data, have not been called yet. We own its
         // only reference.
         unsafe {

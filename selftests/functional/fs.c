@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* futexfs, and what keeps the module loaded. To be run as root, in a guest. */
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 
@@ -161,34 +162,122 @@ TEST_F(fs, path_handle_keeps_the_module)
 	EXPECT_TRUE(unloads());
 }
 
-/* Without descriptors the device alone leaves no mount behind. */
-TEST_F(fs, opens_and_closes_race_unloading)
+/* A program that opens the device now and then, and stops when the module went often enough. */
+static int open_and_close(word_t *word, _Atomic int *loads)
 {
-	int status, loads = 0;
-	pid_t pid;
+	for (int i = 0; i < rounds(2000) || *loads < rounds(20); i++) {
+		int seen = *loads, dev = afutex_open();
 
-	close(self->dev);
-	pid = fork();
-	if (!pid) {
-		for (int i = 0; i < rounds(2000); i++) {
-			int dev = afutex_open();
-
-			if (dev < 0)
-				continue;
-			close(do_fd(dev, self->word, SHARED, 0));
+		if (dev >= 0) {
+			close(do_fd(dev, word, SHARED, 0));
 			close(dev);
 		}
-		_exit(0);
+		/* The mount goes a moment after the last close: mostly it is used again. */
+		if (i % 100 == 99 && !eventually(*loads != seen))
+			return 1;
 	}
+	return 0;
+}
+
+TEST_F_TIMEOUT(fs, opens_and_closes_race_unloading, 600)
+{
+	_Atomic int *loads = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				  -1, 0);
+	int status;
+	pid_t pid;
+
+	ASSERT_TRUE(loads != MAP_FAILED);
+	close(self->dev);
+	pid = fork();
+	if (!pid)
+		_exit(open_and_close(self->word, loads));
 	while (!waitpid(pid, &status, WNOHANG)) {
 		if (unload())
 			continue;
-		loads++;
+		++*loads;
 		ASSERT_EQ(0, load());
 	}
 	EXPECT_EQ(0, status);
-	/* The module was unloaded now and then, or nothing was tested. */
-	EXPECT_GT(loads, 0);
+	EXPECT_GE(*loads, rounds(20));
+	munmap((void *)loads, 4096);
+}
+
+/*
+ * The descriptors of one open device share an inode: nobody may change it, whoever made it. All as
+ * eventfd has it.
+ */
+static int refuses_changes(int fd)
+{
+	struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct stat before, after;
+
+	if (fstat(fd, &before))
+		return errno;
+	if (!fchmod(fd, 0777) || errno != EOPNOTSUPP)
+		return 1001;
+	if (!fchown(fd, 5, 5) || errno != EOPNOTSUPP)
+		return 1002;
+	if (!futimens(fd, times) || errno != EOPNOTSUPP)
+		return 1003;
+	if (fstat(fd, &after))
+		return errno;
+	return memcmp(&before, &after, sizeof(before)) ? 1004 : 0;
+}
+
+TEST_F(fs, metadata_cannot_be_changed)
+{
+	struct afutex_open watch = {
+		.watch = { .uaddr = addr_of(self->word), .mask = ~0u, .flags = FUTEX2_SIZE_U32 },
+	};
+	struct afutex_set set = {};
+	int fds[] = {
+		eventfd(0, EFD_CLOEXEC),
+		do_fd(self->dev, self->word, SHARED, 0),
+		ioctl(self->dev, AFUTEX_IOC_OPEN, &watch),
+		ioctl(self->dev, AFUTEX_IOC_SET, &set),
+	};
+
+	for (int i = 0; i < 4; i++) {
+		pid_t pid;
+
+		ASSERT_GE(fds[i], 0);
+		EXPECT_EQ(0, refuses_changes(fds[i]));
+		/* Nor may a user who opened the device. */
+		pid = fork();
+		if (!pid) {
+			int dev, status = setresuid(12345, 12345, 12345);
+
+			dev = afutex_open();
+			_exit(status || dev < 0 ||
+			      refuses_changes(do_fd(dev, self->word, SHARED, 0)));
+		}
+		EXPECT_EQ(0, child_status(pid));
+		close(fds[i]);
+	}
+	close(self->dev);
+}
+
+/* The next program finds the mount that the last one used, or makes another. */
+TEST_F(fs, descriptor_outlives_device_and_mount)
+{
+	int fd = do_fd(self->dev, self->word, SHARED, 0), other;
+
+	ASSERT_GE(fd, 0);
+	close(self->dev);
+	/* Long enough for the mount to go, whether or not it does. */
+	sleep_ms(100);
+	self->dev = afutex_open();
+	ASSERT_GE(self->dev, 0);
+	other = do_fd(self->dev, self->word, SHARED, 0);
+	ASSERT_GE(other, 0);
+	EXPECT_EQ(2, do_wake(self->dev, self->word, SHARED, 2));
+	EXPECT_EQ(READABLE, poll_ms(fd, 0));
+	EXPECT_EQ(READABLE, poll_ms(other, 0));
+	close(other);
+	close(self->dev);
+	EXPECT_EQ(EWOULDBLOCK, unload());
+	close(fd);
+	EXPECT_TRUE(unloads());
 }
 
 /* mount(2) looks the type up while the module is unloaded. */

@@ -487,7 +487,15 @@ static void on_signal(int sig)
 /* A handler ends a wait; with SA_RESTART one without timeout goes on. */
 TEST_F(same, signals)
 {
-	struct timespec until, *deadlines[] = { NULL, &until };
+	struct timespec until, relative = { .tv_sec = 1000 };
+	struct {
+		int op;
+		struct timespec *timeout;
+	} waits[] = {
+		{ FUTEX_WAIT_BITSET, NULL },
+		{ FUTEX_WAIT_BITSET, &until },
+		{ FUTEX_WAIT, &relative },
+	};
 	struct waiter w;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -498,16 +506,16 @@ TEST_F(same, signals)
 		};
 
 		sigaction(SIGUSR1, &sa, NULL);
-		for (int d = 0; d < 2; d++) {
+		for (int i = 0; i < ARRAY_SIZE(waits); i++) {
 			ON_BOTH({
 				w = (struct waiter) {
 					.futex = futex, .word = a,
-					.op = FUTEX_WAIT_BITSET | scope, .mask = 1,
-					.timeout = (uintptr_t)deadlines[d],
+					.op = waits[i].op | scope, .mask = 1,
+					.timeout = (uintptr_t)waits[i].timeout,
 				};
 				waiter_start(&w);
 				pthread_kill(w.thread, SIGUSR1);
-				if (restart && !d) {
+				if (restart && !waits[i].timeout) {
 					sleep_ms(20);
 					eventually(task_state(w.tid) == 'S');
 					note("still", !w.done);
@@ -564,7 +572,7 @@ TEST_F(same, time_namespaces)
 /*
  * The closed list of differences, those that can be shown here. The others: the
  * order of real-time tasks, RLIMIT_MEMLOCK, truncated files, fsdax, sealing (key.c),
- * and relative timeouts after signals (wait.c).
+ * and restarts of many relative timeouts (interrupt.c).
  */
 TEST(difference_read_only_anonymous_memory)
 {

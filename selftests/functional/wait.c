@@ -125,8 +125,8 @@ TEST_F(wait, signal_with_SA_RESTART_restarts_a_wait_without_timeout)
 	EXPECT_EQ(0, s.ret);
 }
 
-/* A relative timeout would start again with each signal: documented as EINTR. */
-TEST_F(wait, signal_ends_a_wait_with_timeout)
+/* Also with SA_RESTART, as in futex(2). */
+TEST_F(wait, handler_ends_a_wait_with_timeout)
 {
 	struct sleeper s = {
 		.dev = self->dev, .scope = variant->scope, .word = self->word, .ms = 60000,

@@ -305,7 +305,9 @@ struct afutex_event {
  * @clockid:   CLOCK_MONOTONIC or CLOCK_REALTIME
  * @pad:       must be 0
  *
- * Waits for the first event. Returns how many there are.
+ * Waits for the first event. Returns how many there are. If the wait is interrupted,
+ * @nr_items is set to 0 once the items have been processed: a call with the same
+ * structure continues to wait.
  */
 struct afutex_set_wait {
 	__u64 items;
@@ -333,7 +335,7 @@ struct afutex_set_wait {
 #define AFUTEX_IOC_WAKEV	_IOW(AFUTEX_IOC_MAGIC, 0x09, struct afutex_wakev)
 #define AFUTEX_IOC_SET		_IOW(AFUTEX_IOC_MAGIC, 0x0a, struct afutex_set)
 #define AFUTEX_IOC_CTL		_IOW(AFUTEX_IOC_MAGIC, 0x0b, struct afutex_ctlv)
-#define AFUTEX_IOC_SET_WAIT	_IOW(AFUTEX_IOC_MAGIC, 0x0c, struct afutex_set_wait)
+#define AFUTEX_IOC_SET_WAIT	_IOWR(AFUTEX_IOC_MAGIC, 0x0c, struct afutex_set_wait)
 
 /*
  * Wakes of one word of 32 bits, whose address is the argument itself: nothing is

@@ -18,15 +18,14 @@ use crate::sys::pseudo_file::{
     Pollable,
     PseudoFile, //
 };
-use crate::sys::task::{
-    self,
-    Deadline, //
-};
+use crate::sys::task;
+use crate::sys::time::Deadline;
 use crate::sys::user_mem::{
     self,
     Dest,
     UserDest, //
 };
+use core::mem::offset_of;
 use kernel::fs::File;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -35,6 +34,10 @@ use kernel::seq_print;
 use kernel::sync::{
     Arc,
     ArcBorrow, //
+};
+use kernel::uaccess::{
+    UserPtr,
+    UserSlice, //
 };
 
 /// How many events are delivered under one hold of the lock at most.
@@ -180,10 +183,12 @@ impl Set<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`; if a signal
-    /// comes first, `EINTR` if there were controls, which must not be repeated, and
-    /// `ERESTARTNOHAND` if not.
-    fn wait(this: ArcBorrow<'_, Pollable<Self>>, args: &afutex_set_wait) -> Result<usize> {
+    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`; if it is
+    /// interrupted, `ERESTARTNOHAND`. If there were controls, `nr_items` at `arg` is set to 0 then,
+    /// so that they are not repeated; `EINTR` if it cannot be written.
+    fn wait(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result<usize> {
+        let args: afutex_set_wait = user_mem::read(arg)?;
+
         if args.pad != 0 || args.nr_events == 0 {
             return Err(EINVAL);
         }
@@ -198,12 +203,9 @@ impl Set<Wakee> {
         loop {
             // Another reader may be first.
             match Self::deliver(&this, &mut out)? {
-                0 => this.wait_until(deadline).map_err(|err| {
-                    if err == ERESTARTNOHAND && args.nr_items != 0 {
-                        EINTR
-                    } else {
-                        err
-                    }
+                0 => this.wait_until(deadline).map_err(|err| match err {
+                    ERESTARTNOHAND if args.nr_items != 0 => forget_items(arg),
+                    err => err,
                 })?,
                 count => return Ok(count),
             }
@@ -211,9 +213,21 @@ impl Set<Wakee> {
     }
 }
 
-impl PseudoFile for Set<Wakee> {
-    const READABLE: bool = true;
+/// Sets `nr_items` of the `struct afutex_set_wait` at `arg` to 0. Returns the error that an
+/// interrupted wait ends with.
+#[cold]
+fn forget_items(arg: usize) -> Error {
+    let field = arg.wrapping_add(offset_of!(afutex_set_wait, nr_items));
+    let mut nr_items = UserSlice::new(UserPtr::from_addr(field), size_of::<u32>()).writer();
 
+    match nr_items.write(&0u32) {
+        Ok(()) => ERESTARTNOHAND,
+        Err(_) => EINTR,
+    }
+}
+
+#[vtable]
+impl PseudoFile for Set<Wakee> {
     fn ready(&self) -> u32 {
         if self.ready.lock().list.is_empty() {
             0
@@ -241,9 +255,7 @@ impl PseudoFile for Set<Wakee> {
                 }
                 Self::control_all(this, args.items, args.nr).map(|n| n as isize)
             }
-            bindings::AFUTEX_IOC_SET_WAIT => {
-                Self::wait(this, &user_mem::read(arg)?).map(|n| n as isize)
-            }
+            bindings::AFUTEX_IOC_SET_WAIT => Self::wait(this, arg).map(|n| n as isize),
             _ => Err(ENOTTY),
         }
     }

@@ -286,9 +286,8 @@ impl Watch<Wakee> {
     }
 }
 
+#[vtable]
 impl PseudoFile for Watch<Wakee> {
-    const READABLE: bool = true;
-
     fn ready(&self) -> u32 {
         if self.unread.get().is_empty() {
             0
