@@ -4,7 +4,6 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
-#include <linux/huge_mm.h>
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
@@ -247,12 +246,33 @@ bool afutex_user_regs_equal(const struct pt_regs *regs)
 	return !memcmp(regs, current_pt_regs(), sizeof(*regs));
 }
 
+/*
+ * A number that no other mm has or will have; 0 if there is none. Where the
+ * architecture does not count its mms it is the address, which is taken again
+ * by others unless somebody holds the mm.
+ */
+static __always_inline u64 mm_id(const struct mm_struct *mm)
+{
+	if (unlikely(!mm))
+		return 0;
+#ifdef CONFIG_X86
+	return mm->context.ctx_id;
+#else
+	return (unsigned long)mm;
+#endif
+}
+
+u64 afutex_mm_id(void)
+{
+	return mm_id(current->mm);
+}
+
 /* smp_mb(), and then the mm of the current task: a waker needs both, in one call. */
-struct mm_struct *afutex_mm_after_mb(void)
+u64 afutex_mm_id_after_mb(void)
 {
 	/* Pairs with the full barrier of a waiter that counts itself; see rust/futex/wake.rs. */
 	smp_mb();
-	return current->mm;
+	return mm_id(current->mm);
 }
 
 u64 afutex_timer_slack(void)
@@ -291,62 +311,27 @@ void afutex_put_page(struct page *page)
 	put_page(page);
 }
 
-/*
- * huge_zero_folio is not exported, so it is known by its shape: it has no
- * mapping and the order of a PMD. No page of a file is like that while it is
- * mapped.
- */
-static bool page_is_zero(struct page *page, struct folio *folio)
-{
-	if (is_zero_page(page))
-		return true;
-
-	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
-	       folio_order(folio) == PMD_SHIFT - PAGE_SHIFT && !folio_test_swapcache(folio) &&
-	       !folio_test_hugetlb(folio);
-}
-
-static __always_inline bool is_anon(struct page *page)
+/* AFUTEX_PAGE_*: what kind of memory a page that somebody holds is. */
+unsigned int afutex_page_backing(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
-	return folio_test_anon(folio) || unlikely(!folio->mapping && page_is_zero(page, folio));
+	if (folio_test_anon(folio))
+		return AFUTEX_PAGE_ANON;
+	return READ_ONCE(folio->mapping) ? AFUTEX_PAGE_FILE : AFUTEX_PAGE_DETACHED;
 }
 
-bool afutex_page_is_anon(struct page *page)
+struct folio *afutex_page_folio(struct page *page)
 {
-	return is_anon(page);
+	return page_folio(page);
 }
 
-/* The page at an address, and whether it is anonymous: 1, 0, or a negative errno. */
-int afutex_get_page(unsigned long addr, struct page **page)
-{
-	int ret;
-
-	if (unlikely(!current->mm))
-		return -EFAULT;
-
-	ret = get_user_pages_fast(addr & PAGE_MASK, 1, 0, page);
-	/* A mapping may be for writing alone, and can be read all the same. */
-	if (unlikely(ret == -EFAULT))
-		ret = get_user_pages_fast(addr & PAGE_MASK, 1, FOLL_WRITE, page);
-	if (ret != 1)
-		return ret < 0 ? ret : -EFAULT;
-	return is_anon(*page);
-}
-
-/* Whether a page that is no anonymous one is still where its file has it. */
-bool afutex_page_is_attached(struct page *page)
-{
-	return READ_ONCE(page_folio(page)->mapping);
-}
-
-bool afutex_mm_moment(struct mm_struct *mm, unsigned int *seq)
+bool afutex_mm_seq(struct mm_struct *mm, unsigned int *seq)
 {
 	return mmap_lock_speculate_try_begin(mm, seq);
 }
 
-bool afutex_mm_changed(struct mm_struct *mm, unsigned int seq)
+bool afutex_mm_seq_changed(struct mm_struct *mm, unsigned int seq)
 {
 	return mmap_lock_speculate_retry(mm, seq);
 }
@@ -356,14 +341,14 @@ unsigned long afutex_page_folio_pages(struct page *page)
 	return folio_nr_pages(page_folio(page));
 }
 
-/*
- * A pin of a small page adds GUP_PIN_COUNTING_BIAS to its reference count, and
- * nothing in the kernel stops the count before it overflows. A quarter of the
- * way is far beyond any honest use.
- */
-bool afutex_page_crowded(struct page *page)
+int afutex_page_refs(struct page *page)
 {
-	return folio_ref_count(page_folio(page)) > (1 << 29);
+	return folio_ref_count(page_folio(page));
+}
+
+struct user_struct *afutex_current_user(void)
+{
+	return current_user();
 }
 
 struct user_struct *afutex_get_current_user(void)
@@ -371,25 +356,10 @@ struct user_struct *afutex_get_current_user(void)
 	return get_uid(current_user());
 }
 
-bool afutex_locked_vm_charge(struct user_struct *user, unsigned long pages,
-			     bool unlimited)
+/* In bytes. */
+unsigned long afutex_memlock_limit(void)
 {
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	long cur, new;
-
-	cur = atomic_long_read(&user->locked_vm);
-	do {
-		new = cur + pages;
-		if (!unlimited && (unsigned long)new > limit)
-			return false;
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &cur, new));
-
-	return true;
-}
-
-void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages)
-{
-	atomic_long_sub(pages, &user->locked_vm);
+	return rlimit(RLIMIT_MEMLOCK);
 }
 
 /*

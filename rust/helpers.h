@@ -11,6 +11,7 @@
 
 struct fasync_struct;
 struct file;
+struct folio;
 struct fs_context;
 struct iov_iter;
 struct kiocb;
@@ -46,25 +47,27 @@ void afutex_cond_resched(void);
 bool afutex_handler_pending(void);
 void afutex_get_user_regs(struct pt_regs *regs);
 bool afutex_user_regs_equal(const struct pt_regs *regs);
-struct mm_struct *afutex_mm_after_mb(void);
+u64 afutex_mm_id(void);
+u64 afutex_mm_id_after_mb(void);
 u64 afutex_timer_slack(void);
 s64 afutex_monotonic_to_host(s64 time);
 
-/* Pages. */
+/* Pages. A page of a driver, and one that left its file, is in no file. */
+#define AFUTEX_PAGE_FILE	0
+#define AFUTEX_PAGE_ANON	1
+#define AFUTEX_PAGE_DETACHED	2
 void afutex_put_page(struct page *page);
-int afutex_get_page(unsigned long addr, struct page **page);
-bool afutex_page_is_anon(struct page *page);
-bool afutex_page_is_attached(struct page *page);
-bool afutex_mm_moment(struct mm_struct *mm, unsigned int *seq);
-bool afutex_mm_changed(struct mm_struct *mm, unsigned int seq);
+unsigned int afutex_page_backing(struct page *page);
+struct folio *afutex_page_folio(struct page *page);
+bool afutex_mm_seq(struct mm_struct *mm, unsigned int *seq);
+bool afutex_mm_seq_changed(struct mm_struct *mm, unsigned int seq);
 unsigned long afutex_page_folio_pages(struct page *page);
-bool afutex_page_crowded(struct page *page);
+int afutex_page_refs(struct page *page);
 
 /* Memory locked by a user. */
 struct user_struct *afutex_get_current_user(void);
-bool afutex_locked_vm_charge(struct user_struct *user, unsigned long pages,
-			     bool unlimited);
-void afutex_locked_vm_uncharge(struct user_struct *user, unsigned long pages);
+struct user_struct *afutex_current_user(void);
+unsigned long afutex_memlock_limit(void);
 
 /* Locks. */
 void afutex_spin_lock_nested(spinlock_t *lock);

@@ -45,7 +45,11 @@ impl Waiters {
     }
 }
 
-/// Pages that are pinned.
+/// Waiters on shared words in private mappings of files, or tasks that are about to be. Where there
+/// is none, a waker need not ask how a page of a file is mapped.
+pub(crate) static PRIVATE_FILES: Waiters = Waiters::new();
+
+/// Folios that are pinned, for each user.
 pub(crate) static PINNED: Atomic<i64> = Atomic::new(0);
 /// File descriptors, except those of `/dev/afutex` itself.
 pub(crate) static FDS: Atomic<i64> = Atomic::new(0);

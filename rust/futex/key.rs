@@ -2,47 +2,60 @@
 
 //! The identity of a futex word, and what holds it.
 //!
-//! | word                                    | identified by              | held                |
-//! |-----------------------------------------|----------------------------|---------------------|
-//! | any, with `FUTEX_PRIVATE_FLAG`          | mm, address                | the `mm_struct`     |
-//! | anonymous memory, without               | mm, address                | the `mm_struct`     |
-//! | file, tmpfs, memfd or hugetlb, without  | page, offset in the page   | a pin on the page   |
+//! | word                                     | identified by              | held                |
+//! |------------------------------------------|----------------------------|---------------------|
+//! | any, with `FUTEX_PRIVATE_FLAG`           | mm, address                |                     |
+//! | in a private mapping, without            | mm, address                |                     |
+//! | in a shared mapping, without             | page, offset in the page   | a pin on the page   |
 //!
 //! A private and a shared operation on one word never meet. The size of a word is not part of its
-//! key. What a [`KeyRef`] holds keeps the address in its [`Key`] from being used again, so that a
-//! key never matches another object.
+//! key. An mm is known by a number that is not used again (see [`MmId`]); and what a [`KeyRef`]
+//! holds keeps the address of a page in its [`Key`] from being used again. So a key never matches
+//! another object.
 //!
 //! A waiter pins, so that the word cannot move from its page for as long as it waits. A waker only
 //! looks at which page is mapped now, and holds it until the matching is done: if there is a waiter
 //! on the word, that page is the pinned one.
+//!
+//! # Private or shared
+//!
+//! How a word is mapped decides, not what is there. A private mapping of a file has the file's page
+//! until it is written, and again after `MADV_DONTNEED`; where nothing was written, anonymous memory
+//! has a zero page; and a driver may map pages that look like either. A waiter asks for the mapping.
+//! A waker asks only where the page does not tell: one that is anonymous is in a private mapping. One
+//! of a file is in a shared mapping, unless there is a waiter in a private mapping of a file
+//! somewhere ([`PRIVATE_FILES`]).
 
-use super::count::{
-    Counted,
-    PINNED, //
+use super::count::PRIVATE_FILES;
+use super::pins::{
+    PinRef,
+    Pins, //
 };
 use super::word::Scope;
 use crate::sys::fence::Fenced;
+use crate::sys::mm::{
+    MmHold,
+    MmId,
+    MmSeq, //
+};
 use crate::sys::page::{
     Backing,
-    MmSeq,
-    PageRef,
-    PinnedPage, //
+    Mapping,
+    PageRef, //
 };
+use crate::sys::task;
 use crate::sys::user_word::UserWord;
-use kernel::current;
-use kernel::mm::Mm;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 
 /// What kind of object a [`Key`] is relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Kind {
-    /// An `mm_struct`, of a private word.
+    /// An mm, of a private word.
     Private,
-    /// An `mm_struct`, of a shared word in anonymous memory: `FUT_OFF_MMSHARED` of futex(2).
+    /// An mm, of a shared word in a private mapping: `FUT_OFF_MMSHARED` of futex(2).
     Mm,
     /// A page, where futex(2) has an inode: `FUT_OFF_INODE`.
     Page,
@@ -59,59 +72,46 @@ impl Kind {
     }
 }
 
-/// The identity of an mm.
-#[derive(Clone, Copy)]
-pub(crate) struct MmId(usize);
-
-impl MmId {
-    /// That of the current task.
-    ///
-    /// # Errors
-    ///
-    /// `EFAULT` if it has none.
-    #[inline]
-    pub(crate) fn current() -> Result<Self> {
-        let current = current!();
-        let mm: &Mm = current.mm().ok_or(EFAULT)?;
-
-        Ok(Self(mm.as_raw().addr()))
-    }
-
-    /// Passes a full barrier, and gets that of the current task; for a task without an mm, an
-    /// identity that matches no mm.
-    #[inline]
-    pub(crate) fn current_fenced() -> (Fenced, Self) {
-        let (fenced, mm) = Fenced::now_and_mm();
-
-        (fenced, Self(mm))
-    }
-}
-
 /// The identity of a futex word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// The address of the `mm_struct` or of the `struct page`; in its lowest bits, which are 0 in
-    /// an address, the [`Kind`].
+    /// The number of the mm or the address of the `struct page`.
     object: usize,
-    /// The address of the word in the mm, or its offset in the page.
+    /// The address of the word in the mm, or its offset in the page; in its highest bits, which are
+    /// 0 in an address of user space, the [`Kind`].
     offset: usize,
 }
 
 impl Key {
+    const KIND_SHIFT: u32 = usize::BITS - 2;
+
+    #[inline]
     pub(crate) fn new(kind: Kind, object: usize, offset: usize) -> Self {
         Self {
-            object: object | kind as usize,
-            offset,
+            object,
+            offset: offset | (kind as usize) << Self::KIND_SHIFT,
         }
     }
 
     /// The key of a private `word` in the memory of `mm`.
     #[inline]
     pub(crate) fn private(mm: MmId, word: UserWord) -> Self {
-        Self::new(Kind::Private, mm.0, word.addr())
+        Self::new(Kind::Private, mm.as_usize(), word.addr())
     }
 
-    /// Calls `f` with the key of `word` for a waker in the current task.
+    /// The key of a shared `word` in a private mapping of `mm`.
+    #[inline]
+    fn in_mm(mm: MmId, word: UserWord) -> Self {
+        Self::new(Kind::Mm, mm.as_usize(), word.addr())
+    }
+
+    /// The key of a shared `word` in that page of a shared mapping.
+    #[inline]
+    fn in_page(page: &PageRef, word: UserWord) -> Self {
+        Self::new(Kind::Page, page.id(), word.addr() % PAGE_SIZE)
+    }
+
+    /// Calls `f` with the key of `word` in the memory of the current task.
     ///
     /// `f` runs while the page, if there is one, is held: it cannot become another word's.
     ///
@@ -124,34 +124,74 @@ impl Key {
 
         match scope {
             Scope::Private => Ok(f(&Self::private(mm, word))),
-            Scope::Shared => Self::with_shared(mm, word, f),
+            Scope::Shared => {
+                let page = PageRef::lookup(word.addr())?;
+                let key = if is_private(&page, word) {
+                    Self::in_mm(mm, word)
+                } else {
+                    Self::in_page(&page, word)
+                };
+
+                Ok(f(&key))
+            }
         }
     }
 
-    /// Like [`Self::with`], of a shared word, for a caller that knows the mm of the current task.
-    #[inline]
-    pub(crate) fn with_shared<R>(
+    /// Calls `wake` with the key of a shared `word` in the memory of `mm`, that of the current task,
+    /// and how many waiters to wake. Returns what it does: how many were woken.
+    ///
+    /// The page is held as in [`Self::with`]. While the page at the address of a private mapping is
+    /// the file's, those that wait on the file are woken too, after those that wait at the address.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the word is not mapped readable.
+    #[inline(always)]
+    pub(crate) fn wake_shared(
         mm: MmId,
         word: UserWord,
-        f: impl FnOnce(&Self) -> R,
-    ) -> Result<R> {
+        fenced: Fenced,
+        count: u32,
+        wake: impl Fn(&Self, u32) -> u32,
+    ) -> Result<u32> {
+        let mm = mm.check()?;
         let page = PageRef::lookup(word.addr())?;
 
-        Ok(f(&Self::shared(mm, page.backing(), page.id(), word)))
+        match page.backing() {
+            Backing::Anonymous => Ok(wake(&Self::in_mm(mm, word), count)),
+            Backing::File if PRIVATE_FILES.none(fenced) => {
+                Ok(wake(&Self::in_page(&page, word), count))
+            }
+            _ => Ok(Self::wake_by_mapping(mm, word, &page, count, wake)),
+        }
     }
 
-    /// The key of a shared `word`, in that page of the memory of `mm`.
-    #[inline]
-    fn shared(mm: MmId, backing: Backing, page: usize, word: UserWord) -> Self {
-        match backing {
-            Backing::Anonymous => Self::new(Kind::Mm, mm.0, word.addr()),
-            Backing::File => Self::new(Kind::Page, page, word.addr() % PAGE_SIZE),
+    /// As [`Self::wake_shared`], where the page does not tell how it is mapped.
+    #[cold]
+    #[inline(never)]
+    fn wake_by_mapping(
+        mm: MmId,
+        word: UserWord,
+        page: &PageRef,
+        count: u32,
+        wake: impl Fn(&Self, u32) -> u32,
+    ) -> u32 {
+        if !is_private(page, word) {
+            return wake(&Self::in_page(page, word), count);
         }
+        let woken = wake(&Self::in_mm(mm, word), count);
+        let remaining = count.saturating_sub(woken);
+
+        if page.backing() == Backing::File && remaining != 0 {
+            return woken.saturating_add(wake(&Self::in_page(page, word), remaining));
+        }
+        woken
     }
 
     /// What kind of object the word is known by.
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
-        match self.object & 3 {
+        match self.offset >> Self::KIND_SHIFT {
             0 => Kind::Private,
             1 => Kind::Mm,
             _ => Kind::Page,
@@ -170,17 +210,45 @@ impl Key {
     }
 }
 
-/// A pinned page, charged to the user that pinned it, for all the waiters on one word.
-pub(crate) struct WordPin {
-    page: PinnedPage,
-    _count: Counted,
+/// Whether `word`, at which the current task has that page, is in a private mapping.
+#[inline(never)]
+fn is_private(page: &PageRef, word: UserWord) -> bool {
+    page.backing() == Backing::Anonymous
+        || matches!(
+            Mapping::at(word.addr()),
+            Some(Mapping::Anonymous | Mapping::Private)
+        )
+}
+
+/// One more waiter on a word in a private mapping of a file.
+struct PrivateFile;
+
+impl PrivateFile {
+    /// A full barrier, before the waiter compares the word.
+    fn new() -> Self {
+        PRIVATE_FILES.inc(1);
+        Self
+    }
+}
+
+impl Clone for PrivateFile {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        PRIVATE_FILES.dec(1);
+    }
 }
 
 /// What keeps the object of a [`Key`] from becoming another one.
 #[derive(Clone)]
 enum Holder {
-    Mm(#[expect(dead_code)] ARef<Mm>),
-    Page(Arc<WordPin>),
+    Mm(MmHold),
+    PrivateFile(MmHold, PrivateFile),
+    Page(PinRef),
     /// KUnit's threads have no memory.
     #[cfg(CONFIG_KUNIT)]
     Nothing,
@@ -188,7 +256,7 @@ enum Holder {
 
 /// A key, with a reference to what it names.
 ///
-/// Every waiter has one; those of one word share the pin.
+/// Every waiter has one; those of one user on one folio share the pin.
 ///
 /// # Invariants
 ///
@@ -199,53 +267,90 @@ pub(crate) struct KeyRef {
     holder: Holder,
 }
 
+/// How often a shared word is looked for before it counts as not there. Others may unmap the page,
+/// or give it back, each time that it was found.
+const LOOKS: u32 = 16;
+
 impl KeyRef {
     /// Creates one for a waiter on `word` in the current task. May sleep, and fault.
-    ///
-    /// `find` returns that of another waiter on the word, if there is one, to share its pin.
     ///
     /// # Errors
     ///
     /// `EFAULT` if a shared word is not mapped readable, `ENOMEM` if there is no memory or the page
     /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` if the
     /// task is killed.
-    pub(crate) fn get(
-        word: UserWord,
-        scope: Scope,
-        find: impl FnOnce(&Key) -> Option<Self>,
-    ) -> Result<Self> {
-        let kind = match scope {
-            Scope::Private => Kind::Private,
-            Scope::Shared => {
-                let page = PinnedPage::pin(word.addr())?;
-                let key = Key::shared(MmId::current()?, page.backing(), page.id(), word);
+    pub(crate) fn get(pins: &Arc<Pins>, word: UserWord, scope: Scope) -> Result<Self> {
+        match scope {
+            Scope::Private => {
+                let (mm, hold) = MmHold::current()?;
 
-                if key.kind() == Kind::Page {
-                    // The page is charged once, to the first waiter.
-                    if let Some(found) = find(&key) {
-                        return Ok(found);
-                    }
-                    let pin = WordPin {
-                        page: page.charge()?,
-                        _count: Counted::new(&PINNED),
-                    };
-                    // INVARIANT: The page is pinned.
+                // INVARIANT: The mm is held.
+                Ok(Self {
+                    key: Key::private(mm, word),
+                    holder: Holder::Mm(hold),
+                })
+            }
+            Scope::Shared => Self::get_shared(pins, word),
+        }
+    }
+
+    fn get_shared(pins: &Arc<Pins>, word: UserWord) -> Result<Self> {
+        let (mm, hold) = MmHold::current()?;
+        let mut pinned = None;
+        let mut failed = None;
+
+        for _ in 0..LOOKS {
+            match Mapping::at(word.addr()) {
+                // Whether there is a word that can be read does not show in the mapping.
+                Some(Mapping::Anonymous) => {
+                    word.read()?;
+                    // INVARIANT: The mm is held.
                     return Ok(Self {
-                        key,
-                        holder: Holder::Page(Arc::new(pin, GFP_KERNEL_ACCOUNT)?),
+                        key: Key::in_mm(mm, word),
+                        holder: Holder::Mm(hold),
                     });
                 }
-                Kind::Mm
+                Some(Mapping::Private) => {
+                    word.read()?;
+                    // INVARIANT: The mm is held.
+                    return Ok(Self {
+                        key: Key::in_mm(mm, word),
+                        holder: Holder::PrivateFile(hold, PrivateFile::new()),
+                    });
+                }
+                Some(Mapping::Pageless) => return Err(EFAULT),
+                Some(Mapping::Shared(Some(page))) => {
+                    if let Some(pin) = pins.get(page.folio()) {
+                        // INVARIANT: The page is pinned.
+                        return Ok(Self {
+                            key: Key::in_page(&page, word),
+                            holder: Holder::Page(pin),
+                        });
+                    }
+                    // Another thread may have pinned it while this one failed to.
+                    if let Some(err) = failed {
+                        return Err(err);
+                    }
+                    // A page that is held cannot be moved.
+                    drop(page);
+                    match pins.pin(word.addr()) {
+                        Ok(pin) => pinned = Some(pin),
+                        Err(err) => failed = Some(err),
+                    }
+                }
+                Some(Mapping::Shared(None)) => {
+                    word.read()?;
+                    PageRef::lookup(word.addr())?;
+                }
+                // A stack grows when it is touched.
+                None => word.read().map(drop)?,
             }
-        };
-        let current = current!();
-        let mm: &Mm = current.mm().ok_or(EFAULT)?;
-
-        // INVARIANT: The mm is held.
-        Ok(Self {
-            key: Key::new(kind, mm.as_raw().addr(), word.addr()),
-            holder: Holder::Mm(mm.into()),
-        })
+            if task::fatal_signal_pending() {
+                return Err(EINTR);
+            }
+        }
+        drop(pinned);
+        Err(EFAULT)
     }
 
     /// Whether this is also the key of `word` for a waiter in the current task. May sleep, and
@@ -258,19 +363,8 @@ impl KeyRef {
     /// it. Does not look at the page: `false` may be wrong.
     pub(crate) fn is_unmoved(&self, seen_at: &MmSeq) -> bool {
         match &self.holder {
-            Holder::Page(pin) => seen_at.unchanged() && pin.page.is_attached(),
+            Holder::Page(pin) => seen_at.unchanged() && pin.is_attached(),
             _ => false,
-        }
-    }
-
-    /// Uses the pin of `other`, if it is of the same word. Returns the one that is not needed, to
-    /// be dropped after the lock.
-    pub(crate) fn share(&mut self, other: &Self) -> Option<Arc<WordPin>> {
-        match (&mut self.holder, &other.holder) {
-            (Holder::Page(ours), Holder::Page(theirs)) if self.key == other.key => {
-                Some(core::mem::replace(ours, theirs.clone()))
-            }
-            _ => None,
         }
     }
 

@@ -11,18 +11,19 @@
 //! are files of their own.
 //!
 //! 1. word unread count barrier quota opener
-//! 2. key
-//! 3. hash bucket
-//! 4. table
-//! 5. arm wake
-//! 6. wake_op requeue domain bell
-//! 7. sleeper fd watch set
-//! 8. wakee
-//! 9. wait waitv watch/file set/ctl
-//! 10. set/read
-//! 11. open
-//! 12. call futex2 stats
-//! 13. device
+//! 2. pins
+//! 3. key
+//! 4. hash bucket
+//! 5. table
+//! 6. arm wake
+//! 7. wake_op requeue domain bell
+//! 8. sleeper fd watch set
+//! 9. wakee
+//! 10. wait waitv watch/file set/ctl
+//! 11. set/read
+//! 12. open
+//! 13. call futex2 stats
+//! 14. device
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +42,7 @@ pub(crate) mod hash;
 pub(crate) mod key;
 pub(crate) mod open;
 pub(crate) mod opener;
+pub(crate) mod pins;
 pub(crate) mod quota;
 pub(crate) mod requeue;
 pub(crate) mod set;

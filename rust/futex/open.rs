@@ -137,7 +137,7 @@ pub(crate) fn watch(
     }
 
     let charge = Charge::new(quotas.current()?)?;
-    let init = Watch::new(domain.clone(), charge, request, args.signal);
+    let init = Watch::new(domain.clone(), charge, request, args.signal)?;
     install(mount, args.fd_flags, args.signal, init, |watch| {
         Watch::arm_first(watch.as_arc_borrow())
     })

@@ -247,7 +247,7 @@ impl<W: Wake> Table<W> {
     fn requeue(
         &self,
         from: &Key,
-        mut to: KeyRef,
+        to: KeyRef,
         counts: Counts,
         validate: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
@@ -272,12 +272,6 @@ impl<W: Wake> Table<W> {
             }
         };
 
-        // One pin for all waiters on the word.
-        let waiting = match buckets(&mut pair) {
-            (_, Some(other)) => other.first_key(&to_key),
-            (inner, None) => inner.first_key(&to_key),
-        };
-        let spare = waiting.as_ref().and_then(|waiting| to.share(waiting));
         stack_pin_init!(let place = Entry::new());
         stack_pin_init!(let end = Entry::new());
         stack_pin_init!(let first = Entry::new());
@@ -331,7 +325,6 @@ impl<W: Wake> Table<W> {
             drop(marks);
         }
         self.waiters_dec(&to_key, target, 1);
-        drop((waiting, spare));
         Ok(total)
     }
 }

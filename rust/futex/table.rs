@@ -21,6 +21,7 @@ use super::key::{
     KeyRef,
     Kind, //
 };
+use super::pins::Pins;
 use super::word::{
     Refusal,
     Scope, //
@@ -35,7 +36,10 @@ use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::SpinLock;
+use kernel::sync::{
+    Arc,
+    SpinLock, //
+};
 
 /// The size of the smallest word that has a counter of its own in [`Table::shared`].
 const SHARED_STEP: usize = 4;
@@ -51,6 +55,7 @@ pub(crate) struct Table<W> {
     shared: KVec<Waiters>,
     /// For wakers that wait for a requeue.
     pub(crate) barriers: Pin<KBox<Barriers>>,
+    pins: Arc<Pins>,
 }
 
 impl<W> Table<W> {
@@ -86,6 +91,7 @@ impl<W> Table<W> {
             buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
             shared,
             barriers: KBox::pin_init(Barriers::new(), GFP_KERNEL)?,
+            pins: Pins::new()?,
         })
     }
 
@@ -139,7 +145,7 @@ impl<W: Wake> Table<W> {
     ///
     /// Those of [`KeyRef::get`].
     pub(crate) fn key_for(&self, word: UserWord, scope: Scope) -> Result<KeyRef> {
-        KeyRef::get(word, scope, |key| self.key_of(key))
+        KeyRef::get(&self.pins, word, scope)
     }
 
     /// Queues `waiter` in `entry`, behind all others on its word, if `validate` lets it.
@@ -157,7 +163,6 @@ impl<W: Wake> Table<W> {
     ) -> Result<(), (Refusal, Waiter<W>)> {
         let key = *waiter.key.key();
         let bucket = self.bucket_of(&key);
-        let mut spare = None;
 
         self.waiters_inc(&key, bucket, 1);
         let mut guard = bucket.inner.lock();
@@ -169,15 +174,12 @@ impl<W: Wake> Table<W> {
                 waiter.ticket = inner.ticket.take();
                 inner
                     .queues
-                    .push(entry, waiter, |first, waiter| {
-                        spare = waiter.key.share(&first.key)
-                    })
+                    .push(entry, waiter, |_, _| ())
                     .err()
                     .map(|waiter| (Refusal::Busy, waiter))
             }
         };
         drop(guard);
-        drop(spare);
         match refused {
             None => Ok(()),
             Some(refused) => {
@@ -207,32 +209,19 @@ impl<W: Wake> Table<W> {
         let mut guard = bucket.inner.lock();
         let inner = guard.as_mut().project();
         let mut disarmed = owner.lock();
-        let mut spare = None;
         let queued = validate().is_ok()
             && inner
                 .queues
-                .push_disarmed(entry, disarmed.as_mut(), key, |first, waiter| {
+                .push_disarmed(entry, disarmed.as_mut(), key, |_, waiter| {
                     waiter.ticket = inner.ticket.take();
-                    spare = first.and_then(|first| waiter.key.share(&first.key));
                     accept();
                 });
         drop(disarmed);
         drop(guard);
-        drop(spare);
         if !queued {
             self.waiters_dec(key, bucket, 1);
         }
         queued
-    }
-
-    /// What the first waiter on `key` holds, if there is one.
-    fn key_of(&self, key: &Key) -> Option<KeyRef> {
-        let bucket = self.bucket_of(key);
-
-        if bucket.waiters.none(Fenced::now()) {
-            return None;
-        }
-        bucket.inner.lock().as_mut().first_key(key)
     }
 
     /// Dequeues the waiter in `entry`. `None` if it was woken, or never queued.

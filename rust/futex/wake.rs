@@ -42,10 +42,7 @@ use super::bucket::{
     WakeQ,
     CAPACITY, //
 };
-use super::key::{
-    Key,
-    MmId, //
-};
+use super::key::Key;
 use super::table::Table;
 use super::unread::Unread;
 use super::word::{
@@ -53,6 +50,7 @@ use super::word::{
     ANY, //
 };
 use crate::sys::fence::Fenced;
+use crate::sys::mm::MmId;
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
@@ -71,7 +69,7 @@ impl<'a, W: Wake> Waker<'a, W> {
     /// Makes the current task one. A full barrier.
     #[inline]
     pub(crate) fn new(table: &'a Table<W>) -> Self {
-        let (fenced, mm) = MmId::current_fenced();
+        let (fenced, mm) = Fenced::now_and_mm();
 
         Self { table, mm, fenced }
     }
@@ -80,7 +78,7 @@ impl<'a, W: Wake> Waker<'a, W> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `bitset` is 0; those of [`Key::with`], if there is a waiter on a shared word at
+    /// `EINVAL` if `bitset` is 0; those of [`Key::wake_shared`], if there is a waiter on a shared word at
     /// that offset of any page: else no page is looked up.
     #[inline(always)]
     pub(crate) fn wake(
@@ -106,7 +104,7 @@ impl<'a, W: Wake> Waker<'a, W> {
 
     #[inline(never)]
     fn wake_shared(&self, word: UserWord, count: u32, bitset: u32) -> Result<u32> {
-        Key::with_shared(self.mm, word, |key| {
+        Key::wake_shared(self.mm, word, self.fenced, count, |key, count| {
             self.table.wake(key, count, bitset, self.fenced)
         })
     }
@@ -122,9 +120,9 @@ impl<'a, W: Wake> Waker<'a, W> {
                 Ok(self.table.wake_one(&key, self.fenced))
             }
             Scope::Shared if self.table.is_unshared(word, self.fenced) => Ok(0),
-            Scope::Shared => {
-                Key::with_shared(self.mm, word, |key| self.table.wake_one(key, self.fenced))
-            }
+            Scope::Shared => Key::wake_shared(self.mm, word, self.fenced, 1, |key, _| {
+                self.table.wake_one(key, self.fenced)
+            }),
         }
     }
 }

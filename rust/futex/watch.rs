@@ -36,7 +36,11 @@ use super::unread::{
 };
 use super::word::Request;
 use crate::sys::bindings;
-use crate::sys::page::MmSeq;
+use crate::sys::mm::{
+    MmHold,
+    MmId,
+    MmSeq, //
+};
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::queues::Cursor;
 use kernel::prelude::*;
@@ -88,19 +92,28 @@ pub(crate) struct Watch<W: Wake> {
     request: Request,
     signal: u32,
     opener: Opener,
+    /// Whose address `request` has.
+    mm: MmId,
+    _hold: MmHold,
     _count: Counted,
     _charge: Charge,
 }
 
 impl<W: Wake> Watch<W> {
     /// Creates an initialiser for one that is not armed. `charge` is for it.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the current task has no memory.
     pub(crate) fn new(
         domain: Arc<Domain<W>>,
         charge: Charge,
         request: Request,
         signal: u32,
-    ) -> impl PinInit<Self> {
-        pin_init!(Self {
+    ) -> Result<impl PinInit<Self>> {
+        let (mm, hold) = MmHold::current()?;
+
+        Ok(pin_init!(Self {
             domain,
             entry <- Entry::new(),
             unread: AtomicUnread::new(),
@@ -109,9 +122,11 @@ impl<W: Wake> Watch<W> {
             request,
             signal,
             opener: Opener::current(),
+            mm,
+            _hold: hold,
             _count: Counted::new(&FDS),
             _charge: charge,
-        })
+        }))
     }
 
     /// Whether it stays armed when it is woken.

@@ -5,6 +5,7 @@
 //! C header: [`include/asm-generic/barrier.h`](srctree/include/asm-generic/barrier.h), `smp_mb()`.
 
 use super::bindings;
+use super::mm::MmId;
 use kernel::sync::atomic::{
     Atomic,
     Full, //
@@ -26,14 +27,15 @@ impl Fenced {
         Self(())
     }
 
-    /// Passes a full barrier, and returns the address of the current task's `mm_struct`, or 0: in
-    /// one call.
+    /// Passes a full barrier, and gets the identity of the current task's mm, if it has one: in one
+    /// call.
     #[inline]
-    pub(crate) fn now_and_mm() -> (Self, usize) {
-        // SAFETY: Reads a field of the current task that only the task itself changes.
-        let mm = unsafe { bindings::afutex_mm_after_mb() };
+    pub(crate) fn now_and_mm() -> (Self, MmId) {
+        // SAFETY: Reads a field of the current task that only the task itself changes, and one that
+        // does not change, of an mm that is in use.
+        let mm = unsafe { bindings::afutex_mm_id_after_mb() };
 
-        (Self(()), mm.addr())
+        (Self(()), MmId::from_raw(mm))
     }
 
     /// `xchg()`: stores `new`, and returns what was there. A full barrier.

@@ -12,6 +12,7 @@ pub(crate) mod fifo;
 pub(crate) mod locked_vm;
 pub(crate) mod machine;
 pub(crate) mod misc_device;
+pub(crate) mod mm;
 pub(crate) mod nested_lock;
 pub(crate) mod page;
 pub(crate) mod params;

@@ -7,24 +7,94 @@
 //! Reference: <https://www.kernel.org/doc/html/latest/core-api/pin_user_pages.html>
 
 use super::bindings;
-use super::locked_vm::LockedPages;
+use super::locked_vm::{
+    LockedPages,
+    UserId, //
+};
+use super::task;
 use core::ptr::{
     self,
     NonNull, //
 };
 use kernel::current;
-use kernel::mm::Mm;
+use kernel::mm::virt::{
+    flags,
+    VmaRef, //
+};
 use kernel::page::PAGE_MASK;
 use kernel::prelude::*;
-use kernel::sync::aref::ARef;
+
+/// How the current task maps an address.
+pub(crate) enum Mapping {
+    /// `MAP_PRIVATE` of nothing: what is there is anonymous, or the zero page.
+    Anonymous,
+    /// `MAP_PRIVATE` of a file or a driver: a page of its own once it is written, and the file's
+    /// before, and again after `MADV_DONTNEED`.
+    Private,
+    /// `MAP_SHARED`, of a file or a driver, and the page, if it is present.
+    Shared(Option<PageRef>),
+    /// Of a device, whose memory has no pages that can be held.
+    Pageless,
+}
+
+impl Mapping {
+    /// Looks up how `addr` is mapped; `None` if it is not.
+    ///
+    /// The page of a shared mapping was there while the mapping was: nothing can change in between.
+    /// Faults nothing in. May sleep.
+    pub(crate) fn at(addr: usize) -> Option<Self> {
+        with_vma(addr, |vma| {
+            if vma.flags() & (flags::IO | flags::PFNMAP) != 0 {
+                return Self::Pageless;
+            }
+            if vma.flags() & flags::MAYSHARE != 0 {
+                return Self::Shared(PageRef::present(addr));
+            }
+            // SAFETY: The VMA is valid, and its lock keeps both from being changed.
+            let (ops, file) = unsafe { ((*vma.as_ptr()).vm_ops, (*vma.as_ptr()).vm_file) };
+            if ops.is_null() && file.is_null() {
+                Self::Anonymous
+            } else {
+                Self::Private
+            }
+        })
+    }
+}
+
+/// Runs `f`, which must not fault, with the VMA of `addr` in the current task's memory locked.
+fn with_vma<R>(addr: usize, f: impl FnOnce(&VmaRef) -> R) -> Option<R> {
+    let current = current!();
+    let mm = current.mm()?;
+
+    // Fails if somebody is changing the address space.
+    if let Some(vma) = mm.lock_vma_under_rcu(addr) {
+        return Some(f(&vma));
+    }
+    let locked = mm.mmap_read_lock();
+
+    locked.vma_lookup(addr).map(f)
+}
+
+/// `FOLL_FORCE`, if it is needed to read what `addr` maps.
+///
+/// A mapping with `PROT_WRITE` alone has no read permission of its own, though the hardware lets it
+/// be read.
+fn force(addr: usize) -> Option<u32> {
+    const ACCESS: kernel::mm::virt::vm_flags_t = flags::READ | flags::WRITE;
+
+    with_vma(addr, |vma| vma.flags() & ACCESS == flags::WRITE)?
+        .then_some(kernel::bindings::FOLL_FORCE)
+}
 
 /// What kind of memory a page holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backing {
-    /// Anonymous memory, or the zero page that stands for anonymous memory never written.
+    /// Anonymous memory that was written.
     Anonymous,
-    /// A page of a file, tmpfs, memfd, hugetlbfs or a driver.
+    /// A page of a file, tmpfs, memfd or hugetlbfs.
     File,
+    /// A page of a driver, one that left its file, or a zero page.
+    Detached,
 }
 
 /// A user page that stays allocated, though not necessarily mapped, while this exists.
@@ -34,7 +104,6 @@ pub(crate) enum Backing {
 /// `page` is a page to which this owns a reference.
 pub(crate) struct PageRef {
     page: NonNull<kernel::bindings::page>,
-    backing: Backing,
 }
 
 impl PageRef {
@@ -44,31 +113,57 @@ impl PageRef {
     ///
     /// # Errors
     ///
-    /// `EFAULT` if nothing readable is mapped, `ENOMEM`, `EINTR` when killed meanwhile.
+    /// `EFAULT` if nothing readable is mapped, `ENOMEM`, `EINTR` when killed.
     pub(crate) fn lookup(addr: usize) -> Result<Self> {
+        Self::lookup_flags(addr, 0).or_else(|err| match force(addr) {
+            Some(force) if err == EFAULT => Self::lookup_flags(addr, force),
+            _ => Err(err),
+        })
+    }
+
+    #[inline]
+    fn lookup_flags(addr: usize, flags: u32) -> Result<Self> {
+        let mut page = ptr::null_mut();
+
+        // SAFETY: There is room for the one page that is asked for, and the current task has memory.
+        let got =
+            unsafe { kernel::bindings::get_user_pages_fast(addr & PAGE_MASK, 1, flags, &mut page) };
+        // INVARIANT: On success, the reference is ours.
+        Ok(Self {
+            page: one_page(got, page)?,
+        })
+    }
+
+    /// As `lookup`, of a page that is present, without faulting.
+    fn present(addr: usize) -> Option<Self> {
         let mut page = ptr::null_mut();
 
         // SAFETY: There is room for the one page that is asked for.
-        let backing = match unsafe { bindings::afutex_get_page(addr, &mut page) } {
-            0 => Backing::File,
-            1 => Backing::Anonymous,
-            err => return Err(Error::from_errno(err)),
+        let got = unsafe {
+            kernel::bindings::get_user_pages_fast_only(addr & PAGE_MASK, 1, 0, &mut page)
         };
-        // INVARIANT: The reference is ours.
-        Ok(Self {
-            page: NonNull::new(page).ok_or(EFAULT)?,
-            backing,
+        // INVARIANT: On success, the reference is ours.
+        Some(Self {
+            page: one_page(got, page).ok()?,
         })
     }
 
     /// What kind of memory this is.
+    #[inline]
     pub(crate) fn backing(&self) -> Backing {
-        self.backing
+        // SAFETY: By the type invariants the page is valid.
+        unsafe { backing(self.page) }
     }
 
     /// The identity of the page: differs from that of every other page that is allocated.
     pub(crate) fn id(&self) -> usize {
         self.page.as_ptr().addr()
+    }
+
+    /// The folio that the page belongs to.
+    pub(crate) fn folio(&self) -> FolioId {
+        // SAFETY: By the type invariants the page is valid.
+        unsafe { FolioId::of(self.page) }
     }
 }
 
@@ -79,116 +174,150 @@ impl Drop for PageRef {
     }
 }
 
-/// A user page pinned for long: it stays where it is in its mapping.
-///
-/// Under one mapping, reclaim, migration, swap-out, fork and stores leave the page in place.
-/// `MADV_DONTNEED` on anonymous memory, truncation, hole punching and O_DIRECT invalidation
-/// replace it.
+/// The identity of a folio: differs from that of every other one that is allocated.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FolioId(usize);
+
+impl FolioId {
+    /// # Safety
+    ///
+    /// The caller must hold a reference to `page`, which keeps its folio from being split.
+    unsafe fn of(page: NonNull<kernel::bindings::page>) -> Self {
+        // SAFETY: The page is valid by the safety requirements.
+        Self(unsafe { bindings::afutex_page_folio(page.as_ptr()) }.addr())
+    }
+
+    /// The address.
+    pub(crate) fn addr(self) -> usize {
+        self.0
+    }
+}
+
+/// A pin on a page: it and the folio that it belongs to stay where they are in their mappings.
 ///
 /// # Invariants
 ///
-/// `page` is a page on which this owns one pin.
-pub(crate) struct PinnedPage {
-    page: NonNull<kernel::bindings::page>,
-    _charge: Option<LockedPages>,
-}
+/// This owns one pin on the page.
+struct Pin(NonNull<kernel::bindings::page>);
 
-// SAFETY: A pin may be dropped from any task.
-unsafe impl Send for PinnedPage {}
-// SAFETY: The `&self` methods only read what does not change while the page is pinned.
-unsafe impl Sync for PinnedPage {}
-
-impl PinnedPage {
-    /// Pins the page that `addr` maps in the current task's memory, for reading.
-    ///
-    /// Gives memory that was never written a page of its own first, so that a later store does not
-    /// move the word. The pin is not charged yet. May sleep, and fault.
-    ///
-    /// # Errors
-    ///
-    /// `EFAULT` if nothing is mapped, `ENOMEM` if there is no memory or the page carries absurdly
-    /// many references, `EOPNOTSUPP` for fsdax, `EINTR` when killed meanwhile.
-    pub(crate) fn pin(addr: usize) -> Result<Self> {
-        let this = Self::pin_flags(addr, 0).or_else(|err| {
-            // A mapping with PROT_WRITE alone has no read permission of its own, though the
-            // hardware lets it be read.
-            if err == EFAULT {
-                Self::pin_flags(addr, kernel::bindings::FOLL_WRITE)
-            } else {
-                Err(err)
-            }
-        })?;
-
-        // SAFETY: By the type invariants the page is pinned.
-        if unsafe { bindings::afutex_page_crowded(this.page.as_ptr()) } {
-            return Err(ENOMEM);
-        }
-        Ok(this)
-    }
-
-    fn pin_flags(addr: usize, flags: u32) -> Result<Self> {
+impl Pin {
+    /// Pins the page that `addr` maps in the current task's memory. May sleep, and fault.
+    fn new(addr: usize, flags: u32) -> Result<Self> {
         let mut page = ptr::null_mut();
 
         // SAFETY: There is room for the one page that is asked for.
-        let got = unsafe {
-            kernel::bindings::pin_user_pages_fast(
-                addr & PAGE_MASK,
-                1,
-                flags | kernel::bindings::FOLL_LONGTERM,
-                &mut page,
-            )
-        };
+        let got =
+            unsafe { kernel::bindings::pin_user_pages_fast(addr & PAGE_MASK, 1, flags, &mut page) };
         // INVARIANT: On success, the pin is ours.
-        Ok(Self {
-            page: one_page(got, page)?,
-            _charge: None,
-        })
+        Ok(Self(one_page(got, page)?))
     }
 
-    /// Charges the whole folio to the current user's `RLIMIT_MEMLOCK`, for as long as it is pinned.
-    ///
-    /// The pin is given up on error, which is `ENOMEM`.
-    pub(crate) fn charge(self) -> Result<Self> {
-        // SAFETY: By the type invariants the page is pinned.
-        let pages = unsafe { bindings::afutex_page_folio_pages(self.page.as_ptr()) };
-        let mut this = self;
-        this._charge = Some(LockedPages::charge(pages)?);
-        Ok(this)
-    }
-
-    /// What kind of memory this is.
-    pub(crate) fn backing(&self) -> Backing {
-        // SAFETY: By the type invariants the page is pinned.
-        unsafe { backing(self.page) }
-    }
-
-    /// Whether the page of an object still is where its file has it. If not, it was truncated away,
-    /// or invalidated, and whoever maps the file sees another page.
-    pub(crate) fn is_attached(&self) -> bool {
-        // SAFETY: By the type invariants the page is pinned.
-        unsafe { bindings::afutex_page_is_attached(self.page.as_ptr()) }
-    }
-
-    /// The identity of the page: equal to [`PageRef::id`] of the same page.
-    pub(crate) fn id(&self) -> usize {
-        self.page.as_ptr().addr()
+    /// As `new`, of a page that is to stay for long: one that has to stay movable is moved away
+    /// first, or, if that fails, pinned all the same.
+    fn longterm(addr: usize, flags: u32) -> Result<Self> {
+        for _ in 0..LONGTERM_TRIES {
+            match Self::new(addr, flags | kernel::bindings::FOLL_LONGTERM) {
+                // It could not be moved: `migrate_longterm_unpinnable_folios`.
+                Err(err) if err == ENOMEM || err == EBUSY => (),
+                done => return done,
+            }
+            if task::fatal_signal_pending() {
+                return Err(EINTR);
+            }
+        }
+        Self::new(addr, flags)
     }
 }
 
-impl Drop for PinnedPage {
+impl Drop for Pin {
     fn drop(&mut self) {
         // SAFETY: By the type invariants we own the pin.
-        unsafe { kernel::bindings::unpin_user_page(self.page.as_ptr()) };
+        unsafe { kernel::bindings::unpin_user_page(self.0.as_ptr()) };
+    }
+}
+
+/// How often a page that cannot be moved is tried again. Each time, the kernel tries ten times.
+const LONGTERM_TRIES: u32 = 2;
+
+/// More references to a folio than any honest use makes. A pin of a small page counts as 1024 of
+/// them, and nothing in the kernel stops the count before it overflows: this is a quarter of the way.
+const MAX_REFS: i32 = 1 << 29;
+
+/// A folio of user pages that is pinned for long, and charged to the user who pinned it.
+///
+/// Under one mapping, reclaim, migration, swap-out, fork and stores leave the pages in place.
+/// `MADV_DONTNEED` on anonymous memory, truncation, hole punching and O_DIRECT invalidation
+/// replace them.
+pub(crate) struct PinnedFolio {
+    pin: Pin,
+    charge: LockedPages,
+}
+
+// SAFETY: A pin may be dropped from any task.
+unsafe impl Send for PinnedFolio {}
+// SAFETY: The `&self` methods only read what does not change while the page is pinned, or do so
+// atomically.
+unsafe impl Sync for PinnedFolio {}
+
+impl PinnedFolio {
+    /// Pins the folio of the page that `addr` maps in the current task's memory, for reading, and
+    /// charges all of it to the current user's `RLIMIT_MEMLOCK`.
+    ///
+    /// A page in memory that has to stay movable (`ZONE_MOVABLE`, CMA) is moved out of it. If it
+    /// cannot be moved, since somebody else holds it too, it is pinned where it is.
+    ///
+    /// May sleep, and fault.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if nothing is mapped, `ENOMEM` if there is no memory, the folio is over the limit or
+    /// carries absurdly many references, `EOPNOTSUPP` for fsdax, `EINTR` when killed.
+    pub(crate) fn pin(addr: usize) -> Result<Self> {
+        let pin = Pin::longterm(addr, 0).or_else(|err| match force(addr) {
+            Some(force) if err == EFAULT => Pin::longterm(addr, force),
+            _ => Err(err),
+        })?;
+
+        // SAFETY: The page is pinned.
+        if unsafe { bindings::afutex_page_refs(pin.0.as_ptr()) } > MAX_REFS {
+            return Err(ENOMEM);
+        }
+        // SAFETY: The page is pinned.
+        let pages = unsafe { bindings::afutex_page_folio_pages(pin.0.as_ptr()) };
+        Ok(Self {
+            pin,
+            charge: LockedPages::charge(pages)?,
+        })
+    }
+
+    /// Who is charged.
+    pub(crate) fn user(&self) -> UserId {
+        self.charge.user()
+    }
+
+    /// The identity of the folio.
+    pub(crate) fn id(&self) -> FolioId {
+        // SAFETY: The page is pinned.
+        unsafe { FolioId::of(self.pin.0) }
+    }
+
+    /// Whether the folio still is where its file has it. If not, it was truncated away, or
+    /// invalidated, and whoever maps the file sees other pages.
+    pub(crate) fn is_attached(&self) -> bool {
+        // SAFETY: The page is pinned.
+        unsafe { backing(self.pin.0) == Backing::File }
     }
 }
 
 /// Turns the result of a request for one page into that page or an error.
+#[inline]
 fn one_page(
     got: i32,
     page: *mut kernel::bindings::page,
 ) -> Result<NonNull<kernel::bindings::page>> {
     kernel::error::to_result(got)?;
-    // Nothing got and no error happens for an address that wraps around.
+    // Nothing got and no error happens for an address that wraps around, and for a page that is not
+    // present where nothing is faulted in.
     if got != 1 {
         return Err(EFAULT);
     }
@@ -200,46 +329,12 @@ fn one_page(
 /// # Safety
 ///
 /// The caller must hold a reference to `page`.
+#[inline]
 unsafe fn backing(page: NonNull<kernel::bindings::page>) -> Backing {
     // SAFETY: The page is valid by the safety requirements, so its folio is too.
-    if unsafe { bindings::afutex_page_is_anon(page.as_ptr()) } {
-        Backing::Anonymous
-    } else {
-        Backing::File
-    }
-}
-
-/// A moment in the life of the current task's address space.
-///
-/// As long as nothing is mapped or unmapped in it, and a page of an object that is pinned stays
-/// [attached](PinnedPage::is_attached), what mapped that page at that moment still does: reclaim and
-/// migration leave pinned pages in place, and what removes pages from a file detaches them.
-///
-/// The moments of an address space are numbered with 32 bits, by `mm_lock_seq`.
-pub(crate) struct MmSeq {
-    mm: ARef<Mm>,
-    seq: u32,
-}
-
-impl MmSeq {
-    /// This moment; `None` if the address space is being changed, or has no numbers.
-    pub(crate) fn now() -> Option<Self> {
-        let current = current!();
-        let mm: &Mm = current.mm()?;
-        let mut seq = 0;
-
-        // SAFETY: The mm is valid.
-        unsafe { bindings::afutex_mm_moment(mm.as_raw(), &mut seq) }
-            .then(|| Self { mm: mm.into(), seq })
-    }
-
-    /// Whether nothing was mapped or unmapped since, in what is the current task's address space.
-    pub(crate) fn unchanged(&self) -> bool {
-        let current = current!();
-        let mm = self.mm.as_raw();
-        let is_current = current.mm().is_some_and(|now| ptr::eq(now.as_raw(), mm));
-
-        // SAFETY: The mm is valid: we hold a reference.
-        is_current && !unsafe { bindings::afutex_mm_changed(mm, self.seq) }
+    match unsafe { bindings::afutex_page_backing(page.as_ptr()) } {
+        bindings::AFUTEX_PAGE_FILE => Backing::File,
+        bindings::AFUTEX_PAGE_ANON => Backing::Anonymous,
+        _ => Backing::Detached,
     }
 }

@@ -340,8 +340,8 @@ TEST_F(limit, pinned_pages_in_a_batch)
 	munmap(map, 8 * 4096);
 }
 
-/* Who waits on a word that is pinned already needs no room for another pin. */
-TEST_F(limit, second_waiter_is_not_charged)
+/* A user who has a page pinned needs no room for another word of it. */
+TEST_F(limit, page_is_charged_once)
 {
 	struct rlimit limit = { 4096, 4096 };
 	pid_t pid = fork();
@@ -352,9 +352,12 @@ TEST_F(limit, second_waiter_is_not_charged)
 		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(ALICE, ALICE, ALICE))
 			_exit(1);
 		for (int i = 0; i < 3; i++)
-			if (add(set, self->word, FUTEX2_SIZE_U32, 0, 0) != i)
+			if (add(set, self->word + i / 2, FUTEX2_SIZE_U32, 0, 0) != i)
 				_exit(2 + i);
-		_exit(do_wake(self->dev, self->word, SHARED, INT32_MAX) == 3 ? 0 : 5);
+		if (do_wake(self->dev, self->word, SHARED, INT32_MAX) != 2)
+			_exit(7);
+		/* Those that were woken and not read hold it too. */
+		_exit(add(set, self->word + 2, FUTEX2_SIZE_U32, 0, 0) != 3);
 	}
 	EXPECT_EQ(0, child_status(pid));
 }
@@ -683,6 +686,143 @@ TEST_F_TIMEOUT(limit, killed_while_it_queues, 300)
 		TH_LOG("%ld of %d were queued", most, nr);
 	}
 	EXPECT_LE(most, nr / 2);
+}
+
+/* A huge page is charged as a whole, and once. */
+TEST_F(limit, huge_page_is_charged_once)
+{
+	struct rlimit limit = { 2 << 20, 2 << 20 };
+	int file;
+	char *map = memory_map(HUGETLB_SHARED, &file);
+	pid_t pid;
+
+	if (!map)
+		SKIP(return, "no huge pages");
+	*map = 0;
+	pid = fork();
+	if (!pid) {
+		int set = new_set(self->dev, 0, 0);
+
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(ALICE, ALICE, ALICE))
+			_exit(1);
+		for (int i = 0; i < LIMIT - 1; i++)
+			if (add(set, map + i * 4096, FUTEX2_SIZE_U32, 0, 0) != i)
+				_exit(2 + i);
+		/* There is no room for anything else. */
+		_exit(add(set, self->word, FUTEX2_SIZE_U32, 0, 0) != -ENOMEM);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	munmap(map, 2 << 20);
+	close(file);
+	write_string("/proc/sys/vm/nr_hugepages", "0");
+}
+
+/* Asks a child that waits at its end of a pair of pipes to do a step, and gets what it says. */
+static int step(int to[2], int from[2])
+{
+	char c = 0;
+
+	return write(to[1], &c, 1) == 1 && read(from[0], &c, 1) == 1 ? c : -1;
+}
+
+static void answer(int to[2], int from[2], char c)
+{
+	if (write(from[1], &c, 1) != 1 || read(to[0], &c, 1) != 1)
+		_exit(90);
+}
+
+/*
+ * Each user pays for what it keeps pinned. One who comes second and stays pays for it, not
+ * the one who came first and went.
+ */
+TEST_F(limit, each_user_pays)
+{
+	enum { PAGES = 4 };
+	struct rlimit limit = { PAGES * 4096, PAGES * 4096 };
+	int file = memfd_create("words", MFD_CLOEXEC), to[2][2], from[2][2];
+	pid_t pids[2];
+	char *map;
+
+	ASSERT_EQ(0, ftruncate(file, 2 * PAGES * 4096));
+	map = mmap(NULL, 2 * PAGES * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	ASSERT_TRUE(map != MAP_FAILED);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pipe(to[i]));
+		ASSERT_EQ(0, pipe(from[i]));
+		pids[i] = fork_as(i ? BOB : ALICE);
+		if (pids[i])
+			continue;
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || read(to[i][0], &(char){ 0 }, 1) != 1)
+			_exit(91);
+		for (int page = 0; page < 2 * PAGES; page++) {
+			int fd = do_fd(self->dev, (word_t *)(map + page * 4096), SHARED, 0);
+
+			answer(to[i], from[i], fd >= 0);
+			/* ALICE goes when BOB has come. */
+			if (!i)
+				close(fd);
+		}
+		_exit(0);
+	}
+	for (int page = 0; page < 2 * PAGES; page++) {
+		EXPECT_EQ(1, step(to[0], from[0]));
+		EXPECT_EQ(page < PAGES, step(to[1], from[1]));
+		EXPECT_EQ(1 + (page < PAGES ? page + 1 : PAGES), counter("pinned"));
+	}
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(1, write(to[i][1], "", 1));
+		EXPECT_EQ(0, child_status(pids[i]));
+		for (int j = 0; j < 2; j++) {
+			close(to[i][j]);
+			close(from[i][j]);
+		}
+	}
+	munmap(map, 2 * PAGES * 4096);
+	close(file);
+}
+
+/* A line of /proc/meminfo, in kB, as it is now. */
+static long meminfo(const char *name)
+{
+	char line[128];
+	long kb = -1;
+	FILE *f;
+
+	write_string("/proc/sys/vm/stat_refresh", "1");
+	f = fopen("/proc/meminfo", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)))
+			kb = atol(line + strlen(name));
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* What waits for words of processes that are gone holds nothing of them. */
+TEST(processes_that_are_gone)
+{
+	int dev = afutex_open(), set = new_set(dev, 0, 0), nr = rounds(2000);
+	long before = meminfo("PageTables:"), after;
+	word_t *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_GE(set, 0);
+	for (int i = 0; i < nr; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(add(set, word, i % 2 ? private : FUTEX2_SIZE_U32, 0, 0) < 0);
+		ASSERT_EQ(0, child_status(pid));
+	}
+	EXPECT_EQ(nr, counter("queued"));
+	/* Each had a page directory, of a page at least. */
+	EXPECT_TRUE(eventually((after = meminfo("PageTables:")) < before + nr));
+	EXPECT_GT(before, 0);
+	/* And none of them is taken for another. */
+	EXPECT_EQ(0, do_wake(dev, word, PRIVATE, INT32_MAX));
+	EXPECT_EQ(0, do_wake(dev, word, SHARED, INT32_MAX));
+	close(set);
+	close(dev);
+	EXPECT_IDLE();
 }
 
 TEST_HARNESS_MAIN

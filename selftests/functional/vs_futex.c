@@ -617,25 +617,148 @@ TEST(difference_fd_is_there_again)
 	close(dev);
 }
 
-/* A private mapping of a file, waited on, is the waiter's own from then on. */
-TEST(difference_private_mapping_of_a_file)
+/*
+ * A mapping of a file that is private and read-only is known by its address; futex(2) knows
+ * the file. It follows the file with both.
+ */
+TEST(difference_read_only_private_mapping_of_a_file)
 {
+	futex_fn *const both[] = { kernels, ours };
 	int file;
 	uint32_t *files = memory_map(MEMFD, &file);
 	uint32_t *mine = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0);
-	struct timespec zero = { 0, 0 };
 
 	dev = afutex_open();
-	*files = 1;
-	EXPECT_EQ(1, *mine);
-	EXPECT_EQ(-1, kernels(mine, FUTEX_WAIT, 1, (uintptr_t)&zero, NULL, 0));
-	EXPECT_EQ(ETIMEDOUT, errno);
-	*files = 2;
-	EXPECT_EQ(2, *mine);
-	EXPECT_EQ(-1, ours(mine, FUTEX_WAIT, 2, (uintptr_t)&zero, NULL, 0));
-	EXPECT_EQ(ETIMEDOUT, errno);
-	*files = 3;
-	EXPECT_EQ(2, *mine);
+	for (int i = 0; i < 2; i++) {
+		struct waiter w = { .futex = both[i], .word = mine, .op = FUTEX_WAIT, .val = 1 };
+
+		*files = 1;
+		EXPECT_EQ(1, *mine);
+		waiter_start(&w);
+		EXPECT_FALSE(w.done);
+		*files = 2;
+		EXPECT_EQ(2, *mine);
+		EXPECT_EQ(!i, both[i](files, FUTEX_WAKE, 1, 0, NULL, 0));
+		EXPECT_EQ(i, both[i](mine, FUTEX_WAKE, 1, 0, NULL, 0));
+		pthread_join(w.thread, NULL);
+		EXPECT_EQ(0, w.ret);
+	}
+	close(dev);
+	close(file);
+}
+
+/*
+ * A wake through a private mapping, while it has the file's page, finds those who wait on the
+ * file, whoever else waits where; futex(2) does if it is read-only, and else copies the page.
+ */
+TEST(difference_wake_through_private_mapping_of_a_file)
+{
+	futex_fn *const both[] = { kernels, ours };
+	int file, fd = -1;
+	uint32_t *files = memory_map(MEMFD, &file);
+
+	dev = afutex_open();
+	*files = 0;
+	for (int i = 0; i < 2; i++) {
+		for (int readable = 0; readable < 2; readable++) {
+			for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
+				struct waiter w = { .futex = both[i], .word = files, .op = FUTEX_WAIT };
+				uint32_t *mine = mmap(NULL, 4096, PROT_READ |
+						      (readable ? 0 : PROT_WRITE),
+						      MAP_PRIVATE, file, 0);
+
+				if (elsewhere)
+					fd = ours(mine + 1, FUTEX_FD, 0, 0, NULL, 0);
+				waiter_start(&w);
+				EXPECT_EQ(0, *mine);
+				EXPECT_EQ(i || readable, both[i](mine, FUTEX_WAKE, 1, 0, NULL, 0));
+				both[i](files, FUTEX_WAKE, 1, 0, NULL, 0);
+				pthread_join(w.thread, NULL);
+				EXPECT_EQ(0, w.ret);
+				if (elsewhere)
+					close(fd);
+				munmap(mine, 4096);
+			}
+		}
+	}
+	close(dev);
+	close(file);
+}
+
+/* Memory that is given back between wait and wake, whatever was written to it, is the same. */
+TEST(private_mapping_of_a_file)
+{
+	futex_fn *const both[] = { kernels, ours };
+	static const enum memory kinds[] = { MEMFD, TMPFS, EXT4 };
+
+	dev = afutex_open();
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		for (int written = 0; written < 3; written++) {
+			for (int i = 0; i < 2; i++) {
+				int file;
+				uint32_t *files = memory_map(kinds[k], &file);
+				struct waiter w = { .futex = both[i], .op = FUTEX_WAIT };
+				uint32_t *mine;
+
+				ASSERT_TRUE(files != NULL);
+				mine = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+				ASSERT_TRUE(mine != MAP_FAILED);
+				*files = 0;
+				w.word = mine;
+				/* Before the wait, while it lasts, or never. */
+				if (written == 0)
+					*mine = 0;
+				waiter_start(&w);
+				EXPECT_FALSE(w.done);
+				if (written == 1)
+					*mine = 1;
+				EXPECT_EQ(0, both[i](files, FUTEX_WAKE, 1, 0, NULL, 0));
+				EXPECT_EQ(0, madvise(mine, 4096, MADV_DONTNEED));
+				EXPECT_EQ(1, both[i](mine, FUTEX_WAKE, 1, 0, NULL, 0));
+				/* Should it still wait, its end is no failure of its own. */
+				munmap(mine, 4096);
+				munmap(files, 4096);
+				close(file);
+				pthread_join(w.thread, NULL);
+				EXPECT_EQ(0, w.ret);
+			}
+		}
+	}
+	close(dev);
+}
+
+/* What can be written can be read, whatever the mapping says. */
+TEST(write_only_mappings)
+{
+	futex_fn *const both[] = { kernels, ours };
+	static const enum memory kinds[] = {
+		ANON_PRIVATE, ANON_SHARED, MEMFD, TMPFS, EXT4, HUGETLB_SHARED,
+	};
+
+	dev = afutex_open();
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		for (int scope = 0; scope <= PRIVATE; scope += PRIVATE) {
+			for (int i = 0; i < 2; i++) {
+				int file;
+				uint32_t *word = memory_map(kinds[k], &file);
+				struct waiter w = {
+					.futex = both[i], .word = word, .op = FUTEX_WAIT | scope,
+				};
+
+				ASSERT_TRUE(word != NULL);
+				ASSERT_EQ(0, mprotect(word, memory_size(kinds[k]), PROT_WRITE));
+				waiter_start(&w);
+				EXPECT_FALSE(w.done);
+				*(volatile uint32_t *)word = 1;
+				EXPECT_EQ(1, both[i](word, FUTEX_WAKE | scope, 1, 0, NULL, 0));
+				munmap(word, memory_size(kinds[k]));
+				close(file);
+				pthread_join(w.thread, NULL);
+				EXPECT_EQ(0, w.ret);
+			}
+		}
+	}
+	write_string("/proc/sys/vm/nr_hugepages", "0");
 	close(dev);
 }
 

@@ -6,8 +6,7 @@ use super::super::arm::queue_if;
 use super::super::bucket::Waiter;
 use super::super::key::{
     Key,
-    Kind,
-    MmId, //
+    Kind, //
 };
 use super::super::unread::Unread;
 use super::super::wakee::Wakee;
@@ -23,7 +22,10 @@ use crate::sys::bindings::{
     self,
     afutex_rearm, //
 };
-use crate::sys::page::MmSeq;
+use crate::sys::mm::{
+    MmId,
+    MmSeq, //
+};
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::{
     Pollable,
@@ -118,9 +120,11 @@ impl Watch<Wakee> {
 
     /// Notes where the address of the watch led to.
     fn note_seen(&self, seen: Option<Seen>) {
-        let old = core::mem::replace(&mut self.disarmed.lock().seen, seen);
-        // Not under the lock.
-        drop(old);
+        let mut disarmed = self.disarmed.lock();
+        // Dropped after the lock.
+        let _old = core::mem::replace(&mut disarmed.seen, seen);
+
+        drop(disarmed);
     }
 
     /// Queues the watch for `request`. Returns whether it did: `false` means that the word holds
@@ -166,6 +170,25 @@ impl Watch<Wakee> {
         Ok(queued.is_some())
     }
 
+    /// Checks that the current task may arm the watch again for `request`.
+    ///
+    /// A word that is known by an mm cannot be armed from another one: that would be another word,
+    /// and the watch would be lost to those that opened it.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` if it cannot; `EFAULT` if the word cannot be read.
+    fn check_again(&self, request: &Request) -> Result {
+        // Compared or not, what cannot be read cannot be waited for.
+        request.word.read()?;
+        if MmId::current()? != self.mm
+            && Key::with(request.word, request.scope, |key| key.kind() != Kind::Page)?
+        {
+            return Err(EXDEV);
+        }
+        Ok(())
+    }
+
     /// What follows when the word has changed: an error, or something to read.
     fn changed(this: &Pollable<Self>, request: &Request) -> Result {
         if !request.has(bindings::AFUTEX_READY) {
@@ -195,10 +218,10 @@ impl Watch<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for unknown flags, or a value that does not fit; `EBUSY` if another thread arms it
-    /// at this moment; `EFAULT` if the structure cannot be accessed. After any other error the wakes
-    /// were read, the count is in the structure, and the watch is not armed: `EAGAIN` if the word
-    /// holds another value; those of reading it and of
+    /// `EAGAIN` if the word holds another value: the wakes were read, and the count is in the
+    /// structure. After all others they can still be read: `EINVAL` for unknown flags, or a value
+    /// that does not fit; `EBUSY` if another thread arms it at this moment; `EFAULT` if the structure
+    /// cannot be accessed; those of [`Self::check_again`] and of
     /// [`Table::key_for`](super::super::table::Table::key_for).
     fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
         let mut args: afutex_rearm = user_mem::read(arg)?;
@@ -207,22 +230,28 @@ impl Watch<Wakee> {
         if args.pad != 0 {
             return Err(EINVAL);
         }
+        this.check_again(&wanted)?;
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
         // Nothing has happened yet if it cannot be written.
+        args.count = 0;
         user_mem::write(arg, &args)?;
         // Dequeued first, so that what is taken is all there was.
         let mut taken = this.withdraw();
         args.count = taken.unread.count().into();
-        if let Err(err) = user_mem::write(arg, &args) {
-            // It was unmapped concurrently.
-            Self::put_back(&this, taken);
-            return Err(err);
+        let armed =
+            user_mem::write(arg, &args).and_then(|()| Self::arm(this, &wanted, &mut taken.waiter));
+        match armed {
+            // The caller has the wakes now: they are not passed on.
+            Ok(true) => Ok(()),
+            Ok(false) => Self::changed(&this, &wanted),
+            Err(err) => {
+                args.count = 0;
+                // If it was unmapped, the caller has no count either.
+                let _ = user_mem::write(arg, &args);
+                Self::put_back(&this, taken);
+                Err(err)
+            }
         }
-        // The caller has them now: they are not passed on.
-        if !Self::arm(this, &wanted, &mut taken.waiter)? {
-            Self::changed(&this, &wanted)?;
-        }
-        Ok(())
     }
 
     /// `AFUTEX_IOC_NEXT`: reads, and arms if the word holds `value`. Returns the wakes that were
@@ -230,9 +259,9 @@ impl Watch<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the value does not fit the word, `EBUSY` if another thread arms it at this
-    /// moment. After any other error the watch is not armed: `EAGAIN` if the word holds another
-    /// value, and then the wakes were read; those of reading it and of
+    /// `EAGAIN` if the word holds another value: the wakes were read. After all others they can still
+    /// be read: `EINVAL` if the value does not fit the word, `EBUSY` if another thread arms it at
+    /// this moment; those of [`Self::check_again`] and of
     /// [`Table::key_for`](super::super::table::Table::key_for).
     fn next(this: ArcBorrow<'_, Pollable<Self>>, value: u64) -> Result<isize> {
         let wanted = this
@@ -273,6 +302,7 @@ impl Watch<Wakee> {
             return Ok(unread.count() as isize);
         }
 
+        this.check_again(&wanted)?;
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
         let mut taken = this.withdraw();
         match Self::arm(this, &wanted, &mut taken.waiter) {
