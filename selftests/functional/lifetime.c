@@ -2,7 +2,7 @@
 /* After any mix of wakes, closes, kills and exits nothing is queued or pinned. */
 #include "word_fixture.h"
 
-WORD_FIXTURE(lifetime,);
+WORD_FIXTURE(lifetime);
 FIXTURE_VARIANT_ADD(lifetime, private) { PRIVATE, ANON_SHARED };
 FIXTURE_VARIANT_ADD(lifetime, shared) { SHARED, ANON_PRIVATE };
 FIXTURE_VARIANT_ADD(lifetime, file) { SHARED, MEMFD };

@@ -4,7 +4,7 @@
 
 #include "word_fixture.h"
 
-WORD_FIXTURE(wait,);
+WORD_FIXTURE(wait);
 WORD_VARIANTS(wait);
 
 FIXTURE_SETUP(wait)

@@ -2,7 +2,7 @@
 /* FUTEX_WAKE: how many waiters it wakes, in which order, and which it leaves. */
 #include "word_fixture.h"
 
-WORD_FIXTURE(wake,);
+WORD_FIXTURE(wake);
 WORD_VARIANTS(wake);
 
 FIXTURE_SETUP(wake)

@@ -8,7 +8,7 @@
 
 #include "word_fixture.h"
 
-WORD_FIXTURE(watch,);
+WORD_FIXTURE(watch);
 WORD_VARIANTS(watch);
 
 FIXTURE_SETUP(watch)

@@ -16,7 +16,7 @@ enum key_kind {
 	KEY_FILE,		/* page of a file and offset */
 };
 
-struct key {
+struct word_key {
 	enum key_kind kind;
 	int object;
 	int at;
@@ -42,7 +42,7 @@ struct waiter {
 	bool persistent;
 	bool queued;
 	uint32_t mask;
-	struct key key;		/* of the word it waits on, or was woken on last */
+	struct word_key key;		/* of the word it waits on, or was woken on last */
 	uint64_t turn;		/* position in the queue: lower is earlier */
 	struct unread unread;	/* passed on if the waiter goes */
 
@@ -64,13 +64,13 @@ struct model {
 #define ALL_WAITERS	UINT32_MAX
 #define ANY_MASK	UINT32_MAX
 
-static inline bool same_key(struct key a, struct key b)
+static inline bool same_key(struct word_key a, struct word_key b)
 {
 	return a.kind == b.kind && a.object == b.object && a.at == b.at;
 }
 
 /* Puts a waiter at the end of the queue of its key. */
-static inline void model_queue(struct model *m, struct waiter *w, struct key key)
+static inline void model_queue(struct model *m, struct waiter *w, struct word_key key)
 {
 	w->key = key;
 	w->turn = ++m->clock;
@@ -78,7 +78,7 @@ static inline void model_queue(struct model *m, struct waiter *w, struct key key
 }
 
 /* Those in the queue of a key that came up to `until`, in order; how many. */
-static inline int model_queue_of(struct model *m, struct key key, uint64_t until,
+static inline int model_queue_of(struct model *m, struct word_key key, uint64_t until,
 				 struct waiter *queue[MODEL_WAITERS])
 {
 	int n = 0;
@@ -122,7 +122,7 @@ static inline void model_hit(struct model *m, struct waiter *w, uint32_t mask)
 }
 
 /* Wakes up to `count` of those that came up to `until`; how many. */
-static inline uint32_t model_wake_until(struct model *m, struct key key, uint64_t until,
+static inline uint32_t model_wake_until(struct model *m, struct word_key key, uint64_t until,
 					uint32_t count, uint32_t mask)
 {
 	struct waiter *queue[MODEL_WAITERS];
@@ -138,13 +138,14 @@ static inline uint32_t model_wake_until(struct model *m, struct key key, uint64_
 	return woken;
 }
 
-static inline uint32_t model_wake(struct model *m, struct key key, uint32_t count, uint32_t mask)
+static inline uint32_t model_wake(struct model *m, struct word_key key, uint32_t count,
+				  uint32_t mask)
 {
 	return model_wake_until(m, key, m->clock, count, mask);
 }
 
 /* Wakes the first `wake` and moves the next `move`; how many in all. */
-static inline uint32_t model_requeue(struct model *m, struct key from, struct key to,
+static inline uint32_t model_requeue(struct model *m, struct word_key from, struct word_key to,
 				     uint32_t wake, uint32_t move)
 {
 	struct waiter *queue[MODEL_WAITERS];

@@ -51,7 +51,7 @@ static inline void *racer_main(void *arg)
 
 /* Starts the threads of the second and the third, if there is one. */
 static inline bool race_start(struct race *all, void *arg, race_fn first, race_fn second,
-				race_fn third)
+			      race_fn third)
 {
 	*all = (struct race) {
 		.nr = third ? 3 : 2, .act = { first, second, third }, .arg = arg,

@@ -14,14 +14,14 @@
 #include "memory.h"
 
 /* A test has self->dev, self->word and self->flags; variant->scope and variant->memory. */
-#define WORD_FIXTURE(name, fields)						\
+#define WORD_FIXTURE(name, ...)							\
 	FIXTURE(name)								\
 	{									\
 		int dev, file;							\
 		word_t *word;							\
 		/* FUTEX2_*: how the word is described */			\
 		uint32_t flags;							\
-		fields								\
+		__VA_ARGS__							\
 	};									\
 	FIXTURE_VARIANT(name)							\
 	{									\

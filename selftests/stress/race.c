@@ -2,7 +2,7 @@
 /* Many threads and processes at once: no wake is lost, and none is made up. */
 #include "word_fixture.h"
 
-WORD_FIXTURE(race,);
+WORD_FIXTURE(race);
 WORD_VARIANTS(race);
 
 FIXTURE_SETUP(race)

@@ -125,7 +125,7 @@ TEST_F_TIMEOUT(set, signalled_reader_misses_nothing, 900)
 			do {
 				got = sigtimedwait(&mask, &info, &ts);
 			} while (got < 0 && errno == EINTR);
-			/* Without a signal, there would be events that the reader does not know of. */
+			/* Otherwise there are events, and no signal for them. */
 			ASSERT_GT(got, 0);
 			if (got == sig)
 				EXPECT_EQ(self->set, info.si_fd);

@@ -212,16 +212,16 @@ static uint64_t value(struct walk *w, int process, struct word word)
 	return v;
 }
 
-static struct key key(struct walk *w, int process, struct word word)
+static struct word_key key(struct walk *w, int process, struct word word)
 {
 	enum backing backing = w->map[process][word.slot].backing;
 
 	if (word.private || backing == ANON)
-		return (struct key) {
+		return (struct word_key) {
 			.kind = word.private ? KEY_PRIVATE : KEY_MM,
 			.object = process, .at = word.slot * PAGE + word.offset,
 		};
-	return (struct key) { KEY_FILE, backing, word.offset };
+	return (struct word_key) { KEY_FILE, backing, word.offset };
 }
 
 static uint32_t size_flags(struct word word)
@@ -443,8 +443,9 @@ static void step_wake_op(struct walk *w)
 		.op = FUTEX_WAKE_OP | (first.private ? PRIVATE : 0), .val = count,
 		.timeout = count2, .val3 = FUTEX_OP(op, arg, compare, operand),
 	};
-	NOTE("process %ld wakes %ld and %ld with an operation, " WORD_FORMAT ", slot %ld offset %ld",
-	     process, count, count2, WORD_ARGS(first), second.slot, second.offset);
+	NOTE("process %ld wakes %ld and %ld with an operation, " WORD_FORMAT
+	     ", slot %ld offset %ld", process, count, count2, WORD_ARGS(first), second.slot,
+	     second.offset);
 	if (!writable(w, process, second) || (!first.private && !readable(w, process, first))) {
 		want = -EFAULT;
 	} else {
@@ -906,8 +907,8 @@ static void check_batch(struct walk *w, int set, struct batch *b)
 }
 
 #define NOTE_BATCH(what, b)						\
-	NOTE("process %ld " what " set %ld, %ld items: op %ld of %ld, op %ld of %ld, op %ld of %ld", \
-	     process, set, (b).nr,					\
+	NOTE("process %ld " what " set %ld, %ld items: op %ld of %ld, op %ld of %ld, " \
+	     "op %ld of %ld", process, set, (b).nr,			\
 	     (b).nr > 0 ? (b).items[0].op : 0, (b).about[0],		\
 	     (b).nr > 1 ? (b).items[1].op : 0, (b).about[1],		\
 	     (b).nr > 2 ? (b).items[2].op : 0, (b).about[2])
