@@ -19,35 +19,35 @@ demo-set:
 ## make check         the models, every test on the stock kernel, foreign programs, figures, the
 ##                    debug kernel
 check:
-	@scripts/check-all quick
+	@scripts/check quick
 
 ## make check-all     the same, with all foreign programs, and for longer
 check-all:
-	@scripts/check-all all
+	@scripts/check all
 
 ## make check-stock   the tests on the stock kernel;  TESTS="wait wake" for some
 check-stock:
-	@scripts/check stock $(TESTS)
+	@scripts/check-kernel stock $(TESTS)
 
 ## make check-debug   the tests on the debug kernel, and KUnit; TESTS= as above
 check-debug:
-	@scripts/check debug $(TESTS)
+	@scripts/check-kernel debug $(TESTS)
 
 ## make check-models  the models of the protocols, in all their states
 check-models:
-	@scripts/models
+	@scripts/check-models
 
 ## make check-foreign programs of others on the module, and on futex(2) beside it
 check-foreign:
-	@scripts/foreign all
+	@scripts/check-foreign all
 
 ## make bench         what it costs, beside its peers: Documentation/performance.md
 bench:
-	@scripts/bench full
+	@scripts/bench
 
 ## make check-bench   whether it costs more than what is written there
 check-bench:
-	@scripts/bench check
+	@scripts/check-bench
 
 ## make preload       build/stock/selftests/preload.so, to try a program on the module
 preload:

@@ -2,7 +2,6 @@
 # shellcheck shell=bash
 # The Debian 13 in which everything is built. It is the host itself where that is
 # a Debian 13 with the packages, and otherwise a root of our own in the cache.
-# To be sourced after lib.sh.
 
 PACKAGES=(
 	bc bindgen bison build-essential busybox-static ca-certificates cargo

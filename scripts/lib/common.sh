@@ -3,7 +3,7 @@
 # What the scripts share: where things are kept, how they speak, how they stop.
 # To be sourced by bash, with "set -eu" already in force.
 
-PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${AFUTEX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/afutex}
 JOBS=${JOBS:-$(nproc)}
 SUITE=trixie

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Packs what a guest boots into: busybox, scripts/guest-init, the module, and
-# programs of the host with their libraries. To be sourced after module.sh.
+# Packs what a guest boots into: busybox, scripts/guest/init, the module, and
+# programs of the host with their libraries.
 
 # Starts a new one below the folder $1.
 initramfs_new() {
@@ -11,7 +11,7 @@ initramfs_new() {
 	in_root cat /usr/bin/busybox >"$TREE/bin/busybox"
 	chmod +x "$TREE/bin/busybox"
 	ln -s busybox "$TREE/bin/sh"
-	cp "$PROJECT/scripts/guest-init" "$TREE/init"
+	cp "$PROJECT/scripts/guest/init" "$TREE/init"
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$TREE/etc/passwd"
 	echo 'root:x:0:' >"$TREE/etc/group"
 	if [ ! -f "$CACHE/ext4.img" ]; then

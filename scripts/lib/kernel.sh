@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # The kernels: Debian's stock one, prepared so that Rust modules can be built for
-# it, and a debug kernel built from the same source. To be sourced after root.sh.
+# it, and a debug kernel built from the same source.
 
 # Which of Debian's flavours the stock kernel is: cloud-amd64, amd64, rt-amd64.
 FLAVOUR=${AFUTEX_FLAVOUR:-cloud-amd64}
@@ -163,11 +163,11 @@ kernel_configure_debug() {
 	rm -f "$build/.config"
 	kernel_debug_make tinyconfig
 	in_root "$KSRC/scripts/kconfig/merge_config.sh" -m -O "$build" "$build/.config" \
-		"$PROJECT/scripts/debug.config" "$PROJECT/selftests/config"
+		"$PROJECT/scripts/guest/debug.config" "$PROJECT/selftests/config"
 	kernel_debug_make olddefconfig
 	while read -r option; do
 		grep -qxF "$option" "$build/.config" || missing+=" $option"
-	done < <(grep -h '^CONFIG_' "$PROJECT/scripts/debug.config" "$PROJECT/selftests/config")
+	done < <(grep -h '^CONFIG_' "$PROJECT/scripts/guest/debug.config" "$PROJECT/selftests/config")
 	if [ -n "$missing" ]; then
 		echo "the configuration did not take:$missing"
 		return 1
@@ -191,6 +191,6 @@ kernel_make_debug() {
 # Makes the debug kernel: $DEBUG/vmlinuz, and $DEBUG/build to build modules in.
 kernel_debug() {
 	kernel_resolve
-	DEBUG=$KDIR/debug-$(key_of "$PROJECT/scripts/debug.config" "$PROJECT/selftests/config")
+	DEBUG=$KDIR/debug-$(key_of "$PROJECT/scripts/guest/debug.config" "$PROJECT/selftests/config")
 	[ -f "$DEBUG/ready" ] || locked kernel kernel_make_debug
 }

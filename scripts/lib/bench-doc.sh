@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Writes Documentation/performance.md and its plots from what was measured. To be
-# sourced by scripts/bench.
+# Writes Documentation/performance.md and its plots from what was measured.
 
 # Prints what is written by hand in the document, with its markers.
 doc_by_hand() {
@@ -16,7 +15,7 @@ doc_by_hand() {
 
 # The table of the rows with goals ($1 is 1), or of those without.
 doc_table() {
-	table | awk -F '\t' -v goals="$GOALS" -v want="$1" '
+	bench_table | awk -F '\t' -v goals="$GOALS" -v want="$1" '
 		{
 			split($0, word, " ")
 			name = word[2]

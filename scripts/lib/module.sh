@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Builds the module and the test programs for a kernel. To be sourced after
-# kernel.sh.
+# Builds the module and the test programs for a kernel.
 
 # Makes the kernel $1, which is "stock", "debug" or the path of a kernel's build
 # folder, and sets KBUILD, VMLINUZ and OUT, where what is built for it goes.
