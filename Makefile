@@ -51,7 +51,7 @@ check-bench:
 
 ## make preload       build/stock/selftests/preload.so, to try a program on the module
 preload:
-	@scripts/build tests
+	@scripts/build preload
 
 ## make profile       instructions by kernel function; CASE=watch, see scripts/profile
 profile:

@@ -7,11 +7,12 @@ bench_prepare() {
 	DOC=$PROJECT/Documentation/performance.md
 	PLOTS=$PROJECT/Documentation/performance
 	GOALS=$PROJECT/selftests/bench/goals
-	WORK=$PROJECT/build/bench
+	WORK=$BUILD/bench
 
-	root_ensure
+	root_ensure test
 	kernel_select stock
-	bench_build
+	kernel_source
+	tests_build "building the measurements" bench
 	mkdir -p "$WORK" "$PLOTS"
 }
 

@@ -12,6 +12,7 @@ initramfs_new() {
 	chmod +x "$TREE/bin/busybox"
 	ln -s busybox "$TREE/bin/sh"
 	cp "$PROJECT/scripts/guest/init" "$TREE/init"
+	cp "$PROJECT/scripts/guest/splats" "$TREE/splats"
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$TREE/etc/passwd"
 	echo 'root:x:0:' >"$TREE/etc/group"
 	if [ ! -f "$CACHE/ext4.img" ]; then
@@ -36,7 +37,7 @@ initramfs_kernel_modules() {
 	path=$(find "$STOCK/pkg/usr/lib/modules/$RELEASE" -name 'loop.ko*' | head -n 1)
 	case $path in
 	'') ;;
-	*.xz) xz -dc "$path" >"$TREE/lib/modules/loop.ko" ;;
+	*.xz) in_root xz -dc "$path" >"$TREE/lib/modules/loop.ko" ;;
 	*) cp "$path" "$TREE/lib/modules/" ;;
 	esac
 }
@@ -100,4 +101,12 @@ initramfs_command() {
 initramfs_close() {
 	(cd "$TREE" && find . | in_root cpio --quiet -o -H newc) | gzip -1 >"$INITRAMFS"
 	rm -rf "$TREE"
+}
+
+# guest_splat LOG LINES: prints the first report of the kernel in a log, LINES of it, if
+# there is one. guest/splats lists what a report has, a regular expression a line. The
+# notice that GUP no longer grows the stack, with its trace, is no report.
+guest_splat() {
+	tr -d '\r' <"$1" | sed '/GUP no longer grows the stack/,/<\/TASK>/d' |
+		grep -E -m 1 -A $(($2 - 1)) -f "$PROJECT/scripts/guest/splats" || :
 }

@@ -11,19 +11,25 @@ FLAVOUR=${AFUTEX_FLAVOUR:-cloud-amd64}
 kernel_resolve() {
 	local answer=$CACHE/kernel-$FLAVOUR
 
-	if [ -z "$(find "$answer" -mtime -1 2>/dev/null)" ]; then
-		if kernel_ask >"$answer.part"; then
-			mv "$answer.part" "$answer"
-		elif [ -f "$answer" ]; then
-			say "cannot reach Debian's package lists: going on with the kernel found on $(date -r "$answer" +%F)"
-		else
-			die "cannot find linux-image-$FLAVOUR in $SUITE-backports: check the network, or AFUTEX_FLAVOUR (cloud-amd64, amd64, rt-amd64)."
-		fi
-	fi
+	[ -n "$(find "$answer" -mtime -1 2>/dev/null)" ] ||
+		locked "$CACHE/package-list" kernel_find "$answer"
 	read -r RELEASE VERSION SOURCE <"$answer"
 	KDIR=$CACHE/kernels/$VERSION
 	KSRC=$KDIR/src
 	STOCK=$KDIR/$FLAVOUR
+}
+
+kernel_find() {
+	local answer=$1
+
+	[ -z "$(find "$answer" -mtime -1 2>/dev/null)" ] || return 0
+	if kernel_ask >"$answer.part"; then
+		mv "$answer.part" "$answer"
+	elif [ -f "$answer" ]; then
+		say "cannot reach Debian's package lists: going on with the kernel found on $(date -r "$answer" +%F)"
+	else
+		die "cannot find linux-image-$FLAVOUR in $SUITE-backports: check the network, or AFUTEX_FLAVOUR (cloud-amd64, amd64, rt-amd64)."
+	fi
 }
 
 kernel_ask() {
@@ -37,7 +43,7 @@ kernel_ask() {
 		source=linux-source-$(echo "$release" | cut -d. -f1,2)
 		apt-cache show "$source=$version" >/dev/null
 		echo "$release $version $source"
-	' - "$FLAVOUR" "$SUITE" 2>>"$CACHE/log/resolve.log"
+	' - "$FLAVOUR" "$SUITE" 2>>"$BUILD/log/resolve.log"
 }
 
 # Downloads packages of that version and unpacks them into a folder.
@@ -60,19 +66,21 @@ kernel_unpack() {
 kernel_make_source() {
 	[ ! -d "$KSRC" ] || return 0
 	need_space 4 "the kernel's source"
+	cache_prune "$CACHE"/kernels/*
 	rm -rf "$KDIR/deb" "$KDIR/src.part"
 	mkdir -p "$KDIR/src.part"
 	step source "downloading the source of Linux $VERSION" \
 		kernel_unpack "$KDIR/deb" "$SOURCE"
 	step unpack "unpacking it" \
-		tar -xf "$KDIR/deb/usr/src/$SOURCE.tar.xz" -C "$KDIR/src.part" --strip-components=1
+		in_root tar -xf "$KDIR/deb/usr/src/$SOURCE.tar.xz" -C "$KDIR/src.part" --strip-components=1
 	rm -rf "$KDIR/deb"
 	mv "$KDIR/src.part" "$KSRC"
 }
 
 kernel_source() {
 	kernel_resolve
-	[ -d "$KSRC" ] || locked kernel kernel_make_source
+	[ -d "$KSRC" ] || locked "$CACHE/kernel" kernel_make_source
+	cache_used "$KDIR"
 }
 
 # The compiler that Debian built the kernel with, as its configuration names it.
@@ -147,7 +155,8 @@ kernel_make_stock() {
 # $STOCK/pkg with what Debian ships.
 kernel_stock() {
 	kernel_resolve
-	[ -f "$STOCK/ready" ] || locked kernel kernel_make_stock
+	[ -f "$STOCK/ready" ] || locked "$CACHE/kernel" kernel_make_stock
+	cache_used "$KDIR"
 }
 
 # LLVM=1, since Rust under KASAN needs clang.
@@ -177,6 +186,7 @@ kernel_configure_debug() {
 kernel_make_debug() {
 	[ ! -f "$DEBUG/ready" ] || return 0
 	kernel_make_source
+	cache_prune "$KDIR"/debug-*
 	need_space 8 "the debug kernel"
 	mkdir -p "$DEBUG/build"
 	step debug-config "configuring the debug kernel" kernel_configure_debug
@@ -184,13 +194,14 @@ kernel_make_debug() {
 		kernel_debug_make bzImage modules
 	cp "$DEBUG/build/arch/x86/boot/bzImage" "$DEBUG/vmlinuz"
 	touch "$DEBUG/ready"
-	# Those of other configurations are of no more use.
-	find "$KDIR" -mindepth 1 -maxdepth 1 -name 'debug-*' ! -path "$DEBUG" -exec rm -rf {} +
 }
 
 # Makes the debug kernel: $DEBUG/vmlinuz, and $DEBUG/build to build modules in.
 kernel_debug() {
+	root_ensure test
 	kernel_resolve
 	DEBUG=$KDIR/debug-$(key_of "$PROJECT/scripts/guest/debug.config" "$PROJECT/selftests/config")
-	[ -f "$DEBUG/ready" ] || locked kernel kernel_make_debug
+	[ -f "$DEBUG/ready" ] || locked "$CACHE/kernel" kernel_make_debug
+	cache_used "$DEBUG"
+	cache_used "$KDIR"
 }

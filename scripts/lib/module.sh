@@ -19,11 +19,15 @@ kernel_select() {
 		KBUILD=$(realpath "$1")
 		VMLINUZ=$KBUILD/arch/x86/boot/bzImage
 		[ -f "$VMLINUZ" ] ||
-			die "--kernel takes stock, debug or the build folder of an x86 kernel, and there is no $VMLINUZ: run 'make' there."
+			die "a kernel is stock, debug or the build folder of an x86 kernel, and there is no $VMLINUZ: run 'make' there."
+		# A folder of its own, beside the source, has a Makefile that names it.
+		KSRC=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$KBUILD/Makefile")
+		KSRC=$(realpath "${KSRC:-$KBUILD}")
+		ROOT_BINDS+=("$KBUILD" "$KSRC")
 		;;
 	esac
 	KERNEL=$1
-	OUT=$PROJECT/build/$(basename "$1")
+	OUT=$BUILD/$(basename "$1")
 	mkdir -p "$OUT"
 }
 
@@ -40,21 +44,19 @@ module_make() {
 
 # Makes $OUT/afutex.ko.
 module_build() {
-	step "module-$(basename "$KERNEL")" "building the module for the $(basename "$KERNEL") kernel" \
-		module_make modules
+	if grep -q '^CONFIG_CC_IS_CLANG=y' "$KBUILD/.config"; then root_ensure test; fi
+	locked "$BUILD/module" step "module-$(basename "$KERNEL")" \
+		"building the module for the $(basename "$KERNEL") kernel" module_make modules
 }
 
-# Makes the tests and the demo, in $OUT/selftests.
+# tests_build SENTENCE [NAME]...: makes the tests, or what is named of what is in
+# selftests/Makefile, in $OUT/selftests.
 tests_build() {
-	mkdir -p "$OUT/selftests"
-	step "tests-$(basename "$KERNEL")" "building the tests" \
-		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" -j"$JOBS"
-}
+	local what=$1
 
-# Makes the measurements alone: $OUT/selftests/bench.
-bench_build() {
+	shift
 	mkdir -p "$OUT/selftests"
-	step bench "building the measurements" \
+	locked "$BUILD/tests" step "tests-$(basename "$KERNEL")" "$what" \
 		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" \
-		"$OUT/selftests/bench"
+		-j"$JOBS" "${@/#/$OUT/selftests/}"
 }

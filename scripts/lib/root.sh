@@ -3,13 +3,29 @@
 # The Debian 13 in which everything is built. It is the host itself where that is
 # a Debian 13 with the packages, and otherwise a root of our own in the cache.
 
-PACKAGES=(
-	bc bindgen bison build-essential busybox-static ca-certificates cargo
-	clang-19 cpio e2fsprogs flex gcc-multilib gnuplot-nox kmod libclang-19-dev
-	libelf-dev libssl-dev liburing-dev linux-perf lld-19 llvm-19 pahole perl python3
-	python3-docutils qemu-system-x86 rsync rust-clippy rust-src rustc rustfmt
-	shellcheck spin stress-ng xz-utils
+# What building the module takes, what booting a guest takes, and what the tests, the
+# debug kernel and the style take.
+BUILD_PACKAGES=(
+	bc bindgen bison build-essential ca-certificates cpio flex kmod libclang-19-dev
+	libelf-dev libssl-dev pahole perl python3 rsync rust-src rustc xz-utils
 )
+GUEST_PACKAGES=(
+	busybox-static e2fsprogs qemu-system-x86
+)
+TEST_PACKAGES=(
+	cargo clang-19 gcc-multilib gnuplot-nox liburing-dev linux-perf lld-19 llvm-19
+	python3-docutils rust-clippy rustfmt shellcheck spin stress-ng
+)
+
+# Sets PACKAGES to what is needed for one of: build, guest, test. Each includes those
+# before it.
+root_packages() {
+	case $1 in
+	build) PACKAGES=("${BUILD_PACKAGES[@]}") ;;
+	guest) PACKAGES=("${BUILD_PACKAGES[@]}" "${GUEST_PACKAGES[@]}") ;;
+	test) PACKAGES=("${BUILD_PACKAGES[@]}" "${GUEST_PACKAGES[@]}" "${TEST_PACKAGES[@]}") ;;
+	esac
+}
 
 root_is_host() {
 	[ -z "${AFUTEX_OWN_ROOT:-}" ] || return 1
@@ -24,25 +40,54 @@ root_mirror() {
 		'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1
 }
 
+# Folders that a command in the root needs beside the project and the cache.
+ROOT_BINDS=()
+
 # Runs a command in the root at $1, with the cache and the project at the paths
-# that they have outside. The mounts end with the command.
+# that they have outside. The mounts end with the command. The folder is the current
+# one, if the root has it.
 root_enter() {
 	local root=$1
 
 	shift
 	unshare --mount --propagation private bash -euc '
-		root=$1 work=$2; shift 2
+		root=$1 work=$2 binds=$3; shift 3
 		mount -t proc proc "$root/proc"
 		mount --rbind /dev "$root/dev"
 		mount --rbind /sys "$root/sys"
-		for dir in "$1" "$2"; do
-			mkdir -p "$root$dir"
-			mount --bind "$dir" "$root$dir"
+		while [ "$binds" -gt 0 ]; do
+			mkdir -p "$root$1"
+			mount --bind "$1" "$root$1"
+			binds=$((binds - 1))
+			shift
 		done
-		shift 2
 		cd /
-		exec chroot "$root" /bin/bash -euc "cd \"\$1\"; shift; exec \"\$@\"" - "$work" "$@"
-	' - "$root" "$PWD" "$PROJECT" "$CACHE" "$@"
+		exec chroot "$root" /bin/bash -euc "cd \"\$1\" 2>/dev/null || cd /; shift; exec \"\$@\"" - "$work" "$@"
+	' - "$root" "$PWD" $((2 + ${#ROOT_BINDS[@]})) "$PROJECT" "$CACHE" "${ROOT_BINDS[@]}" "$@"
+}
+
+# What this machine trusts: a proxy of its own may be on the way to the network.
+root_trust() {
+	[ -f /etc/ssl/certs/ca-certificates.crt ] || return 0
+	mkdir -p "$1/etc/ssl/certs"
+	cp -L /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"
+}
+
+# Installs packages in the root at $1.
+root_install() {
+	local root=$1
+
+	shift
+	root_trust "$root"
+	mkdir -p "$CACHE/debs/partial"
+	root_enter "$root" sh -c '
+		export DEBIAN_FRONTEND=noninteractive
+		archive=$1
+		shift
+		apt-get update
+		apt-get -o Dir::Cache::Archives="$archive" -o APT::Sandbox::User=root \
+			install -y --no-install-recommends "$@"' - "$CACHE/debs" "$@"
+	root_trust "$root"
 }
 
 root_make() {
@@ -58,8 +103,9 @@ root_make() {
 			sh -c 'apt-get install -y debootstrap || { apt-get update && apt-get install -y debootstrap; }'
 	fi
 	need_space 6 "the build root"
+	cache_prune "$CACHE"/roots/*
 
-	rm -rf "$tmp"
+	rm -rf --one-file-system "$tmp"
 	mkdir -p "$CACHE/roots" "$CACHE/debs"
 	mirror=$(root_mirror)
 	# Where apt here has none of Debian's, debootstrap has its default.
@@ -72,32 +118,46 @@ root_make() {
 		[ ! -f "$conf" ] || cp "$conf" "$tmp/etc/apt/apt.conf.d/"
 	done
 	cp -L /etc/resolv.conf "$tmp/etc/resolv.conf" 2>/dev/null || :
-	printf 'Dir::Cache::Archives "%s/debs";\nAPT::Sandbox::User "root";\n' "$CACHE" \
-		>"$tmp/etc/apt/apt.conf.d/50afutex"
-	mkdir -p "$CACHE/debs/partial"
-	step root-packages "installing compilers, QEMU and libraries in it" \
-		root_enter "$tmp" sh -c '
-			export DEBIAN_FRONTEND=noninteractive
-			apt-get update
-			apt-get install -y --no-install-recommends "$@"' - "${PACKAGES[@]}"
-	# What this machine trusts: a proxy of its own may be on the way to the network.
-	[ ! -f /etc/ssl/certs/ca-certificates.crt ] ||
-		cp -L /etc/ssl/certs/ca-certificates.crt "$tmp/etc/ssl/certs/"
+	step root-build "installing compilers in it" root_install "$tmp" "${BUILD_PACKAGES[@]}"
+	mkdir -p "$tmp/var/lib/afutex"
 	mv "$tmp" "$root"
-	# Roots of other package lists are of no more use.
-	find "$CACHE/roots" -mindepth 1 -maxdepth 1 ! -path "$root" -exec rm -rf --one-file-system {} +
 }
 
-# Makes ROOT the path of a usable build root: empty where that is the host.
+# Adds to the root at $1 the packages of $2, whose list has the name $3. Packages are only
+# ever added, so that checkouts with other lists can use the same root.
+root_add() {
+	local root=$1 stamp=$1/var/lib/afutex/$3 what
+
+	[ ! -e "$stamp" ] || return 0
+	case $2 in
+	guest) what="installing QEMU in the build root" ;;
+	test) what="installing what the tests take in the build root" ;;
+	esac
+	root_packages "$2"
+	step "root-$2" "$what" root_install "$root" "${PACKAGES[@]}"
+	touch "$stamp"
+}
+
+# Makes ROOT the path of a root with what is needed for $1, one of "build", "guest" and
+# "test" (see root_packages): empty where that is the host.
 root_ensure() {
+	local name
+
+	places_check
+	root_packages "$1"
 	if root_is_host; then
 		ROOT=
 		return
 	fi
-	ROOT=$CACHE/roots/$SUITE-$(key_of "${PACKAGES[@]}")
-	[ -d "$ROOT" ] || locked root root_make "$ROOT"
+	ROOT=$CACHE/roots/$SUITE-$(key_of "${BUILD_PACKAGES[@]}")
+	[ -d "$ROOT" ] || locked "$CACHE/root" root_make "$ROOT"
 	[ "$(id -u)" -eq 0 ] ||
 		die "entering the build root in $CACHE needs root rights: run this with sudo."
+	if [ "$1" != build ]; then
+		name=$1-$(key_of "${PACKAGES[@]}")
+		[ -e "$ROOT/var/lib/afutex/$name" ] || locked "$CACHE/root" root_add "$ROOT" "$1" "$name"
+	fi
+	cache_used "$ROOT"
 }
 
 # in_root COMMAND...: runs it where things are built.
