@@ -37,6 +37,10 @@ check-debug:
 check-models:
 	@scripts/check-models
 
+## make check-runner  the scripts that judge tests: seconds
+check-runner:
+	@scripts/check-runner
+
 ## make check-foreign programs of others on the module, and on futex(2) beside it
 check-foreign:
 	@scripts/check-foreign all
@@ -79,6 +83,6 @@ doc:
 
 ## make clean         remove build/; the cache stays (see README)
 clean:
-	rm -rf build
+	@rm -rf build 2>/dev/null || { echo "build/ has files of another user: run 'sudo make clean'." >&2; false; }
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-foreign bench check-bench preload shell module install style doc clean profile
+.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-runner check-foreign bench check-bench preload shell module install style doc clean profile

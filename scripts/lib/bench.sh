@@ -7,7 +7,7 @@ bench_prepare() {
 	DOC=$PROJECT/Documentation/performance.md
 	PLOTS=$PROJECT/Documentation/performance
 	GOALS=$PROJECT/selftests/bench/goals
-	WORK=$BUILD/bench
+	WORK=$OUTPUT/bench
 
 	root_ensure test
 	kernel_select stock

@@ -3,8 +3,10 @@
 # What the scripts share: where things are kept, how they speak, how they stop.
 
 export LC_ALL=C.UTF-8
+# What was given to the project's make, as in "make TESTS=wait", is not for the makes below.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-BUILD=$PROJECT/build
+OUTPUT=$PROJECT/build
 CACHE=${AFUTEX_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/afutex}
 CACHE=$(realpath -m "$CACHE")
 JOBS=${JOBS:-$(nproc)}
@@ -31,10 +33,12 @@ places_check() {
 		die "the kernel's build fails in a folder with a space or the like in its path, and the project is in '$PROJECT': move it, as in 'mv \"$PROJECT\" /var/tmp/afutex'."
 	[[ ! $CACHE =~ $odd ]] ||
 		die "the kernel's build fails in a folder with a space or the like in its path, and the cache is '$CACHE': name another one, as in 'export AFUTEX_CACHE=/var/tmp/afutex-cache'."
-	mkdir -p "$CACHE" 2>/dev/null && [ -w "$CACHE" ] ||
+	mkdir -p "$CACHE" 2>/dev/null || :
+	[[ -d $CACHE && -w $CACHE ]] ||
 		die "the cache '$CACHE' cannot be written: name a folder that can, as in 'export AFUTEX_CACHE=/var/tmp/afutex-cache'."
-	mkdir -p "$BUILD/log" 2>/dev/null && [ -w "$BUILD" ] && [ -w "$BUILD/log" ] ||
-		die "'$BUILD' cannot be written by $(id -un): run this with sudo, or remove what another user has built with 'sudo make clean'."
+	mkdir -p "$OUTPUT/log" 2>/dev/null || :
+	[[ -w $OUTPUT && -w $OUTPUT/log ]] ||
+		die "'$OUTPUT' cannot be written by $(id -un): run this with sudo, or remove what another user has built with 'sudo make clean'."
 }
 
 # step NAME SENTENCE COMMAND...: runs a long command with its output in a log
@@ -43,7 +47,7 @@ step() {
 	local name=$1 what=$2 log start=$SECONDS status
 
 	shift 2
-	log=$BUILD/log/$name.log
+	log=$OUTPUT/log/$name.log
 	printf ':: %s ... ' "$what" >&2
 	# In a condition "set -e" would not reach into a function.
 	set +e

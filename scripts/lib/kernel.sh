@@ -43,7 +43,7 @@ kernel_ask() {
 		source=linux-source-$(echo "$release" | cut -d. -f1,2)
 		apt-cache show "$source=$version" >/dev/null
 		echo "$release $version $source"
-	' - "$FLAVOUR" "$SUITE" 2>>"$BUILD/log/resolve.log"
+	' - "$FLAVOUR" "$SUITE" 2>>"$OUTPUT/log/resolve.log"
 }
 
 # Downloads packages of that version and unpacks them into a folder.

@@ -27,7 +27,7 @@ kernel_select() {
 		;;
 	esac
 	KERNEL=$1
-	OUT=$BUILD/$(basename "$1")
+	OUT=$OUTPUT/$(basename "$1")
 	mkdir -p "$OUT"
 }
 
@@ -45,7 +45,7 @@ module_make() {
 # Makes $OUT/afutex.ko.
 module_build() {
 	if grep -q '^CONFIG_CC_IS_CLANG=y' "$KBUILD/.config"; then root_ensure test; fi
-	locked "$BUILD/module" step "module-$(basename "$KERNEL")" \
+	locked "$OUTPUT/module" step "module-$(basename "$KERNEL")" \
 		"building the module for the $(basename "$KERNEL") kernel" module_make modules
 }
 
@@ -56,7 +56,7 @@ tests_build() {
 
 	shift
 	mkdir -p "$OUT/selftests"
-	locked "$BUILD/tests" step "tests-$(basename "$KERNEL")" "$what" \
+	locked "$OUTPUT/tests" step "tests-$(basename "$KERNEL")" "$what" \
 		in_root make -C "$PROJECT/selftests" O="$OUT/selftests" KSRC="$KSRC" \
 		-j"$JOBS" "${@/#/$OUT/selftests/}"
 }

@@ -3,17 +3,13 @@
 # Counting results. A file of results has a line for each: "pass", "fail" or
 # "skip", and what it is about.
 
-# Reads TAP from files: leaf results only.
+# results_of FILE [PREFIX [EXPECTED]...]: prints the results of TAP in a file, each name
+# with the prefix. What is expected and missing is a failure, as lib/tap.awk says.
 results_of() {
-	tr -d '\r' <"$1" | sed -n \
-		-e '/^ok .*# SKIP/{s/^ok [0-9]* */skip /p;d}' \
-		-e 's/^ok [0-9]* */pass /p' \
-		-e 's/^not ok [0-9-]* */fail /p'
-	# KTAP nests: cases are indented, suites are not, and do not count again.
-	[ ! -f "$2" ] || sed -n \
-		-e '/^    ok .*# SKIP/{s/^    ok [0-9]* */skip kunit /p;d}' \
-		-e 's/^    ok [0-9]* */pass kunit /p' \
-		-e 's/^    not ok [0-9]* */fail kunit /p' "$2"
+	local file=$1 prefix=${2:-}
+
+	shift $(($# < 2 ? $# : 2))
+	awk -v prefix="$prefix" -v expect="$*" -f "$PROJECT/scripts/lib/tap.awk" "$file"
 }
 
 results_fail() {
