@@ -16,8 +16,8 @@ demo:
 demo-set:
 	@scripts/demo demo-set
 
-## make check         the models, every test on the stock kernel, foreign programs, figures, the
-##                    debug kernel
+## make check         the runner, the documents' code, the models, every test on the stock
+##                    kernel, foreign programs, figures, the debug kernel
 check:
 	@scripts/check quick
 
@@ -40,6 +40,10 @@ check-models:
 ## make check-runner  the scripts that judge tests: seconds
 check-runner:
 	@scripts/check-runner
+
+## make check-docs    the code in the documents
+check-docs:
+	@scripts/check-docs
 
 ## make check-foreign programs of others on the module, and on futex(2) beside it
 check-foreign:
@@ -69,11 +73,16 @@ shell:
 module:
 	@scripts/build $(or $(KERNEL),stock)
 
-## make install       build for the running kernel (Debian 13 backports), install
+## make install       build for the running kernel (Debian 13 backports), install it and
+##                    the headers
 install:
 	@scripts/install
 
-## make style         rustfmt, clippy, checkpatch, shellcheck
+## make uninstall     remove all that was installed
+uninstall:
+	@scripts/uninstall
+
+## make style         rustfmt, clippy, checkpatch, shellcheck, layers, documents
 style:
 	@scripts/style
 
@@ -85,4 +94,4 @@ doc:
 clean:
 	@rm -rf build 2>/dev/null || { echo "build/ has files of another user: run 'sudo make clean'." >&2; false; }
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-runner check-foreign bench check-bench preload shell module install style doc clean profile
+.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-runner check-docs check-foreign bench check-bench preload shell module install uninstall style doc clean profile

@@ -8,6 +8,7 @@
 . "${BASH_SOURCE[0]%/*}/kernel.sh"
 . "${BASH_SOURCE[0]%/*}/module.sh"
 . "${BASH_SOURCE[0]%/*}/initramfs.sh"
+. "${BASH_SOURCE[0]%/*}/installed.sh"
 . "${BASH_SOURCE[0]%/*}/results.sh"
 . "${BASH_SOURCE[0]%/*}/bench.sh"
 . "${BASH_SOURCE[0]%/*}/bench-doc.sh"

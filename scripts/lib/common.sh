@@ -29,6 +29,8 @@ say() {
 places_check() {
 	local odd='[^[:alnum:]_./+,@~-]'
 
+	[ -n "${AFUTEX_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] ||
+		die "HOME is not set, and so there is no place for the cache: name one, as in 'export AFUTEX_CACHE=/var/tmp/afutex-cache'."
 	[[ ! $PROJECT =~ $odd ]] ||
 		die "the kernel's build fails in a folder with a space or the like in its path, and the project is in '$PROJECT': move it, as in 'mv \"$PROJECT\" /var/tmp/afutex'."
 	[[ ! $CACHE =~ $odd ]] ||
