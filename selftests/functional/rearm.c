@@ -73,7 +73,10 @@ static int rearm_flags(int fd, uint32_t val, uint32_t flags)
 {
 	struct afutex_rearm args = { .val = val, .flags = flags, .count = 99 };
 
-	return ioctl(fd, AFUTEX_IOC_REARM, &args) ? -errno : (int)args.count;
+	if (!ioctl(fd, AFUTEX_IOC_REARM, &args))
+		return args.count;
+	/* No other error has counted anything. */
+	return errno != EAGAIN && args.count ? -EIO : -errno;
 }
 
 static int rearm(int fd, uint32_t val)

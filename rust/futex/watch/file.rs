@@ -225,16 +225,16 @@ impl Watch<Wakee> {
     /// [`Table::key_for`](super::super::table::Table::key_for).
     fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
         let mut args: afutex_rearm = user_mem::read(arg)?;
-        let wanted = this.request.with_comparison(args.val, args.flags)?;
 
+        // Nothing has happened yet if it cannot be written.
+        args.count = 0;
+        user_mem::write(arg, &args)?;
+        let wanted = this.request.with_comparison(args.val, args.flags)?;
         if args.pad != 0 {
             return Err(EINVAL);
         }
         this.check_again(&wanted)?;
         let _arming = this.arming.try_lock().ok_or(EBUSY)?;
-        // Nothing has happened yet if it cannot be written.
-        args.count = 0;
-        user_mem::write(arg, &args)?;
         // Dequeued first, so that what is taken is all there was.
         let mut taken = this.withdraw();
         args.count = taken.unread.count().into();
