@@ -6,11 +6,11 @@
 //! descriptors that become readable when a futex word is woken.
 //!
 //! Two storeys. [`sys`] wraps what the `kernel` crate lacks, and has all unsafe code. [`futex`] is
-//! the futex itself; its head lists the layers. A call comes in at the top, `device`, and goes down:
-//! `device`, `call` and `futex2` decode an ioctl; `wait`, `waitv`, `watch/file`, `set/ctl`,
+//! the futex itself; its head lists the layers. A call comes in at the top, `device`, and goes
+//! down: `device`, `call` and `futex2` decode an ioctl; `wait`, `waitv`, `watch/file`, `set/ctl`,
 //! `set/read` and `open` are what a caller can do; `wakee` lists what can be woken; `requeue`,
-//! `wake_op`, `wake` and `arm` are what can be done to the `table`; `bucket` has the locks, `key` the
-//! identity of a word.
+//! `wake_op`, `wake` and `arm` are what can be done to the `table`; `bucket` has the locks, `key`
+//! the identity of a word.
 //!
 //! The ABI is stated in `include/uapi/linux/afutex.h` and documented in
 //! `Documentation/afutex.rst`; the design is in `Documentation/design.rst`.

@@ -3,8 +3,8 @@
 //! Waiting for a requeue that moves very many waiters.
 //!
 //! A requeue that cannot do all under one hold of its locks puts a [`Mark::Barrier`] first in the
-//! queues of both words until it is done. A task that meets the barrier waits here. It waits for any
-//! requeue to end, since they are rare, and then looks again.
+//! queues of both words until it is done. A task that meets the barrier waits here. It waits for
+//! any requeue to end, since they are rare, and then looks again.
 //!
 //! [`Mark::Barrier`]: super::bucket::Mark::Barrier
 

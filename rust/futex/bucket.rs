@@ -40,9 +40,9 @@
 //! holds the lock, and leaves waiters from there on alone. A watch that stays armed gets a new
 //! number, and with it the last place, if there are others in its queue.
 //!
-//! No hold of a bucket's lock grows with what users queued. A waker drops it when [`CAPACITY`]
-//! are to be notified, or [`BURST`] were woken, or it went past [`STEP`] waiters, and leaves a mark
-//! at the [`Place`] where it goes on. A requeue goes in such steps too. It is one step for all others
+//! No hold of a bucket's lock grows with what users queued. A waker drops it when [`CAPACITY`] are
+//! to be notified, or [`BURST`] were woken, or it went past [`STEP`] waiters, and leaves a mark at
+//! the [`Place`] where it goes on. A requeue goes in such steps too. It is one step for all others
 //! on either word, since from the first step to the last a [barrier](Mark::Barrier) is first in
 //! both queues, at which a task that begins a wake or a requeue waits.
 
@@ -255,9 +255,9 @@ impl<W: Wake> BucketInner<W> {
         first.is_some_and(|first| first.item().wakee.as_mark() == Some(Mark::Barrier))
     }
 
-    /// Wakes up to `count` waiters on `key` that match `bitset` and are older than `cutoff`, as many
-    /// as may be under one hold of the lock. Returns whether there may be more: then it goes on at
-    /// `place`.
+    /// Wakes up to `count` waiters on `key` that match `bitset` and are older than `cutoff`, as
+    /// many as may be under one hold of the lock. Returns whether there may be more: then it goes
+    /// on at `place`.
     #[inline]
     pub(crate) fn wake(
         self: Pin<&mut Self>,

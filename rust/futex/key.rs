@@ -20,11 +20,11 @@
 //! # Private or shared
 //!
 //! How a word is mapped decides, not what is there. A private mapping of a file has the file's page
-//! until it is written, and again after `MADV_DONTNEED`; where nothing was written, anonymous memory
-//! has a zero page; and a driver may map pages that look like either. A waiter asks for the mapping.
-//! A waker asks only where the page does not tell: one that is anonymous is in a private mapping. One
-//! of a file is in a shared mapping, unless there is a waiter in a private mapping of a file
-//! somewhere ([`PRIVATE_FILES`]).
+//! until it is written, and again after `MADV_DONTNEED`; where nothing was written, anonymous
+//! memory has a zero page; and a driver may map pages that look like either. A waiter asks for the
+//! mapping. A waker asks only where the page does not tell: one that is anonymous is in a private
+//! mapping. One of a file is in a shared mapping, unless there is a waiter in a private mapping of
+//! a file somewhere ([`PRIVATE_FILES`]).
 
 use super::count::PRIVATE_FILES;
 use super::pins::{
@@ -137,8 +137,8 @@ impl Key {
         }
     }
 
-    /// Calls `wake` with the key of a shared `word` in the memory of `mm`, that of the current task,
-    /// and how many waiters to wake. Returns what it does: how many were woken.
+    /// Calls `wake` with the key of a shared `word` in the memory of `mm`, that of the current
+    /// task, and how many waiters to wake. Returns what it does: how many were woken.
     ///
     /// The page is held as in [`Self::with`]. While the page at the address of a private mapping is
     /// the file's, those that wait on the file are woken too, after those that wait at the address.
@@ -277,8 +277,8 @@ impl KeyRef {
     /// # Errors
     ///
     /// `EFAULT` if a shared word is not mapped readable, `ENOMEM` if there is no memory or the page
-    /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` if the
-    /// task is killed.
+    /// would exceed `RLIMIT_MEMLOCK`, `EOPNOTSUPP` for a shared word in fsdax memory, `EINTR` if
+    /// the task is killed.
     pub(crate) fn get(pins: &Arc<Pins>, word: UserWord, scope: Scope) -> Result<Self> {
         match scope {
             Scope::Private => {

@@ -3,9 +3,9 @@
 //! The watches that a user may have: members of sets, descriptors, and the words that a task waits
 //! on at once.
 //!
-//! Each is charged to the user that made it, or that made its set, before anything is allocated, and
-//! given back when it goes, wherever that is: what is charged holds the [`Quota`]. The limit is the
-//! module's parameter `max_user_watches` at that moment.
+//! Each is charged to the user that made it, or that made its set, before anything is allocated,
+//! and given back when it goes, wherever that is: what is charged holds the [`Quota`]. The limit is
+//! the module's parameter `max_user_watches` at that moment.
 
 use crate::sys::params;
 use crate::sys::read_once::read_once;

@@ -4,9 +4,9 @@
 //!
 //! # One step for all others
 //!
-//! The comparison, the wakes and the moves are one step, but no hold of a lock grows with the number
-//! of waiters. A requeue that has more to do than [`STEP`] waiters, or more to notify than a waker
-//! holds, drops its locks between steps. From the first step to the last
+//! The comparison, the wakes and the moves are one step, but no hold of a lock grows with the
+//! number of waiters. A requeue that has more to do than [`STEP`] waiters, or more to notify than a
+//! waker holds, drops its locks between steps. From the first step to the last
 //!
 //! - a [`Mark::Barrier`] is first in the queues of both words. A wake of either word, and another
 //!   requeue, begin at the first, so they meet it, and wait: none sees waiters that are still on

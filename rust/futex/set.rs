@@ -2,9 +2,9 @@
 
 //! Sets, as a waker meets them: one descriptor from `AFUTEX_IOC_SET` for very many words.
 //!
-//! A set has members, each a watch on a word with a cookie of the user's. A wake puts its members on
-//! the set's ready list, and a reader goes through that list: so the cost of waiting does not depend
-//! on how many members there are. What a user can do with a set is in [`ctl`] and [`read`].
+//! A set has members, each a watch on a word with a cookie of the user's. A wake puts its members
+//! on the set's ready list, and a reader goes through that list: so the cost of waiting does not
+//! depend on how many members there are. What a user can do with a set is in [`ctl`] and [`read`].
 //!
 //! # Locks
 //!
@@ -12,30 +12,30 @@
 //! `Set::ready`, a spinlock, comes below a bucket's lock: the order is in
 //! [`bucket`](super::bucket).
 //!
-//! | field                                  | protected by                                         |
-//! |----------------------------------------|------------------------------------------------------|
-//! | `Set::members`                         | its own lock                                         |
-//! | the ready list, [`State`] of a member  | `Set::ready`                                         |
-//! | the waiter in `Member::entry`          | the bucket's lock while queued, `Set::ready` while   |
-//! |                                        | disarmed, its taker after it was taken               |
-//! | `Set::quota`                           | atomic                                               |
+//! | field                                 | protected by                                     |
+//! |---------------------------------------|--------------------------------------------------|
+//! | `Set::members`                        | its own lock                                     |
+//! | the ready list, [`State`] of a member | `Set::ready`                                     |
+//! | the waiter in `Member::entry`         | the bucket's lock while queued, `Set::ready`     |
+//! |                                       | while disarmed, its taker after it was taken     |
+//! | `Set::quota`                          | atomic                                           |
 //!
 //! # States of a member
 //!
 //! Where its waiter is, and what [`State`] says besides:
 //!
-//! | state       | waiter   | `arming` | `dead` | on the ready list | comes from                    |
-//! |-------------|----------|----------|--------|-------------------|-------------------------------|
-//! | new, idle   | none     | no       | no     | if it has news    | ADD, MOD with an error; read  |
-//! | being armed | any      | yes      | no     | if it has news    | ADD, MOD                      |
-//! | armed       | queued   | no       | no     | if it has news    | arming, wake if persistent    |
-//! | disarmed    | disarmed | no       | no     | yes, until read   | wake of a one-shot            |
-//! | dead        | any      | any      | yes    | no                | DEL, close, failed ADD        |
+//! | state       | waiter   | `arming` | `dead` | on the ready list | comes from                 |
+//! |-------------|----------|----------|--------|-------------------|----------------------------|
+//! | new, idle   | none     | no       | no     | if it has news    | ADD, failed MOD, read      |
+//! | being armed | any      | yes      | no     | if it has news    | ADD, MOD                   |
+//! | armed       | queued   | no       | no     | if it has news    | arming, wake if persistent |
+//! | disarmed    | disarmed | no       | no     | yes, until read   | wake of a one-shot         |
+//! | dead        | any      | any      | yes    | no                | DEL, close, failed ADD     |
 //!
-//! News are `count` wakes and `changed`. Additionally `unsettled` is set from the wake of a one-shot
-//! member that pins a page until that wake is read: only then may the page go. `unread` are the
-//! wakes to pass on if the member goes. It is not `count`: MOD passes on what is unread, as it is
-//! for the old word, and keeps the count, as it still has to be reported.
+//! News are `count` wakes and `changed`. Additionally `unsettled` is set from the wake of a
+//! one-shot member that pins a page until that wake is read: only then may the page go. `unread`
+//! are the wakes to pass on if the member goes. It is not `count`: MOD passes on what is unread, as
+//! it is for the old word, and keeps the count, as it still has to be reported.
 //!
 //! # Removal
 //!
@@ -43,8 +43,8 @@
 //!
 //! 1. takes it out of `Set::members`, so exactly one caller gets to
 //! 2. `unqueue` it: marks it dead, which no concurrent arming or wake puts on the ready list again,
-//!    dequeues its waiter, and keeps that disarmed; a concurrent arming that queues the waiter after
-//!    this sees that it is dead, and does this itself;
+//!    dequeues its waiter, and keeps that disarmed; a concurrent arming that queues the waiter
+//!    after this sees that it is dead, and does this itself;
 //! 3. `pass_on_unread`: takes the waiter, and passes on what is unread. When a set is closed, this
 //!    follows after step 2 was done for all members, so that none gets what another passes on.
 

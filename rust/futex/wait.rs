@@ -29,8 +29,8 @@ use pin_init::stack_pin_init;
 pub(crate) enum Timeout {
     /// No timeout: `ERESTARTSYS`.
     None,
-    /// Relative: `ERESTART_RESTARTBLOCK`, which is not for user space. A mere restart would wait the
-    /// full time again: see [`Restarts`](crate::sys::restart::Restarts).
+    /// Relative: `ERESTART_RESTARTBLOCK`, which is not for user space. A mere restart would wait
+    /// the full time again: see [`Restarts`](crate::sys::restart::Restarts).
     Relative(Deadline),
     /// Absolute: `ERESTARTNOHAND`.
     Absolute(Deadline),

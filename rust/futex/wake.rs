@@ -78,8 +78,8 @@ impl<'a, W: Wake> Waker<'a, W> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `bitset` is 0; those of [`Key::wake_shared`], if there is a waiter on a shared word at
-    /// that offset of any page: else no page is looked up.
+    /// `EINVAL` if `bitset` is 0; those of [`Key::wake_shared`], if there is a waiter on a shared
+    /// word at that offset of any page: else no page is looked up.
     #[inline(always)]
     pub(crate) fn wake(
         &self,

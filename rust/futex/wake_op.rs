@@ -88,8 +88,8 @@ impl<W: Wake> Table<W> {
     }
 }
 
-/// Changes `second` as `encoded` says, wakes up to `count` waiters on `first`, and, if `second` held
-/// what `encoded` asks for, up to `count2` on `second`. Returns how many were woken.
+/// Changes `second` as `encoded` says, wakes up to `count` waiters on `first`, and, if `second`
+/// held what `encoded` asks for, up to `count2` on `second`. Returns how many were woken.
 ///
 /// The waiters that are woken were queued when the word was changed.
 ///

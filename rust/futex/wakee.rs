@@ -165,8 +165,9 @@ impl Wake for Wakee {
             Wakee::Member(member) => {
                 let queue = &mut *wanted.wake_q;
                 // One notice for all members of a set that are woken one after the other.
-                if !matches!(queue.last(), Some(Notice::Set(last)) if Arc::ptr_eq(last, &member.set))
-                {
+                let is_noted = |last: &Notice| matches!(last, Notice::Set(set) if Arc::ptr_eq(set, &member.set));
+
+                if !queue.last().is_some_and(is_noted) {
                     queue.push(Notice::Set(member.set.clone()));
                 }
                 let most = wanted.remaining.min(queue.room());

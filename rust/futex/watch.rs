@@ -72,10 +72,10 @@ struct Seen {
 
 /// The file.
 ///
-/// The waiter of a one-shot watch that is woken is disarmed, and its wake counted, in one step under
-/// `disarmed`. A persistent watch counts under the bucket's lock alone. `arming` is only ever tried,
-/// since its holder may be kept waiting by a page fault that a user serves. The order of locks is in
-/// [`bucket`](super::bucket).
+/// The waiter of a one-shot watch that is woken is disarmed, and its wake counted, in one step
+/// under `disarmed`. A persistent watch counts under the bucket's lock alone. `arming` is only ever
+/// tried, since its holder may be kept waiting by a page fault that a user serves. The order of
+/// locks is in [`bucket`](super::bucket).
 #[pin_data]
 pub(crate) struct Watch<W: Wake> {
     domain: Arc<Domain<W>>,

@@ -57,8 +57,8 @@ pub(crate) struct Link<S> {
 
 // SAFETY: Only states are ever accessed through a link, each by one thread at a time.
 unsafe impl<S: Send> Send for Link<S> {}
-// SAFETY: By the type invariants a state is only accessed through a mutable reference, of which there
-// is only one.
+// SAFETY: By the type invariants a state is only accessed through a mutable reference, of which
+// there is only one.
 unsafe impl<S: Send> Sync for Link<S> {}
 
 impl<S> Link<S> {

@@ -125,7 +125,8 @@ impl PageRef {
     fn lookup_flags(addr: usize, flags: u32) -> Result<Self> {
         let mut page = ptr::null_mut();
 
-        // SAFETY: There is room for the one page that is asked for, and the current task has memory.
+        // SAFETY: There is room for the one page that is asked for, and the current task has
+        // memory.
         let got =
             unsafe { kernel::bindings::get_user_pages_fast(addr & PAGE_MASK, 1, flags, &mut page) };
         // INVARIANT: On success, the reference is ours.
@@ -240,7 +241,8 @@ impl Drop for Pin {
 const LONGTERM_TRIES: u32 = 2;
 
 /// More references to a folio than any honest use makes. A pin of a small page counts as 1024 of
-/// them, and nothing in the kernel stops the count before it overflows: this is a quarter of the way.
+/// them, and nothing in the kernel stops the count before it overflows: this is a quarter of the
+/// way.
 const MAX_REFS: i32 = 1 << 29;
 
 /// A folio of user pages that is pinned for long, and charged to the user who pinned it.
@@ -270,8 +272,8 @@ impl PinnedFolio {
     ///
     /// # Errors
     ///
-    /// `EFAULT` if nothing is mapped, `ENOMEM` if there is no memory, the folio is over the limit or
-    /// carries absurdly many references, `EOPNOTSUPP` for fsdax, `EINTR` when killed.
+    /// `EFAULT` if nothing is mapped, `ENOMEM` if there is no memory, the folio is over the limit
+    /// or carries absurdly many references, `EOPNOTSUPP` for fsdax, `EINTR` when killed.
     pub(crate) fn pin(addr: usize) -> Result<Self> {
         let pin = Pin::longterm(addr, 0).or_else(|err| match force(addr) {
             Some(force) if err == EFAULT => Pin::longterm(addr, force),

@@ -324,8 +324,8 @@ impl<T> Queues<T> {
     ///
     /// # Safety
     ///
-    /// `node` must be pinned, have this as its owner, and be on no queue. `lead` must be null, if no
-    /// queue has the identity of its item, or the lead of the one that has.
+    /// `node` must be pinned, have this as its owner, and be on no queue. `lead` must be null, if
+    /// no queue has the identity of its item, or the lead of the one that has.
     unsafe fn append(mut self: Pin<&mut Self>, lead: *const Node<T>, node: *const Node<T>) {
         self.as_mut().count_items(1);
         // SAFETY: Both are valid by the safety requirements.
@@ -343,8 +343,8 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Puts the nodes from `first` to `last`, which follow one another, before `next`: last, if that
-    /// is the lead of its queue.
+    /// Puts the nodes from `first` to `last`, which follow one another, before `next`: last, if
+    /// that is the lead of its queue.
     ///
     /// # Safety
     ///
@@ -466,8 +466,8 @@ impl<T: Item> Queues<T> {
         Ok(())
     }
 
-    /// Queues the item that is disarmed with `with` in `node`, behind all others of its identity, if
-    /// that is `id`. Tells whether it did.
+    /// Queues the item that is disarmed with `with` in `node`, behind all others of its identity,
+    /// if that is `id`. Tells whether it did.
     ///
     /// `f` sees the first of those others, if there is one, and may change all of the item but its
     /// identity.
@@ -546,8 +546,8 @@ impl<'a, T> Cursor<'a, T> {
         unsafe { (*(*self.at).item.get()).assume_init_ref() }
     }
 
-    /// Queues `item`, which has the identity of this queue, in `node`, before the item at the cursor.
-    /// Gives it back if the node has one, or it has another identity.
+    /// Queues `item`, which has the identity of this queue, in `node`, before the item at the
+    /// cursor. Gives it back if the node has one, or it has another identity.
     pub(crate) fn insert(mut self, node: &Node<T>, item: T) -> Result<(), T>
     where
         T: Item,
@@ -576,8 +576,8 @@ impl<'a, T> Cursor<'a, T> {
     /// `f` said to stop, if it did.
     ///
     /// Items that move go, in order, to the queue of the identity that `f` gives them, one for all:
-    /// in `other`, or in the same `Queues` if that is `None`. There they go before `before`, if that
-    /// is on that queue and not its lead, and to the end if not.
+    /// in `other`, or in the same `Queues` if that is `None`. There they go before `before`, if
+    /// that is on that queue and not its lead, and to the end if not.
     pub(crate) fn transfer(
         mut self,
         mut other: Option<Pin<&mut Queues<T>>>,
@@ -698,7 +698,8 @@ impl<'a, T> Cursor<'a, T> {
 
     /// Gives away the item, and goes on.
     pub(crate) fn remove(self) -> (T, Option<Self>) {
-        // SAFETY: By the type invariants the node is on a queue of `queues`, and `take` takes it off.
+        // SAFETY: By the type invariants the node is on a queue of `queues`, and `take` takes it
+        // off.
         unsafe { self.leave(|queues, at| queues.take(at)) }
     }
 

@@ -3,13 +3,13 @@
 //! Relaxed loads and stores, without a call.
 //!
 //! Without `CONFIG_RUST_INLINE_HELPERS` (Debian's kernels), [`Atomic::load`] calls a C helper for
-//! what is one instruction on every machine. Where a load decides whether there is anything to do at
-//! all, that call is most of it. With that option this file is not needed.
+//! what is one instruction on every machine. Where a load decides whether there is anything to do
+//! at all, that call is most of it. With that option this file is not needed.
 
 use kernel::sync::atomic::Atomic;
 
-/// Types whose atomic read is `READ_ONCE()` and whose atomic store is `WRITE_ONCE()`: `atomic_read()`
-/// and `atomic64_set()` and so on, on 64 bits.
+/// Types whose atomic read is `READ_ONCE()` and whose atomic store is `WRITE_ONCE()`:
+/// `atomic_read()` and `atomic64_set()` and so on, on 64 bits.
 pub(crate) trait ReadOnce: Copy {}
 
 impl ReadOnce for i32 {}

@@ -27,8 +27,8 @@ use kernel::types::{
 
 /// Objects by number.
 ///
-/// A tree of nodes of 64 numbers, of which those go that nothing is in: memory follows the number of
-/// objects, not the highest number that there was. It has a lock of its own.
+/// A tree of nodes of 64 numbers, of which those go that nothing is in: memory follows the number
+/// of objects, not the highest number that there was. It has a lock of its own.
 ///
 /// # Invariants
 ///

@@ -2,8 +2,8 @@
 
 //! Small structures in the current task's memory, read and written word by word.
 //!
-//! `copy_from_user` is a call to a string instruction, whose start costs more than the copy of a few
-//! words. [`kernel::uaccess`] has only such functions.
+//! `copy_from_user` is a call to a string instruction, whose start costs more than the copy of a
+//! few words. [`kernel::uaccess`] has only such functions.
 
 use super::bindings;
 use core::mem::MaybeUninit;
@@ -141,8 +141,8 @@ pub(crate) trait Dest {
     /// Writes a structure of whole words; `EFAULT`, and then nothing counts as written.
     fn put<T: AsBytes>(&mut self, value: &T) -> Result;
 
-    /// Like [`Self::put`], of a structure of two words, with page faults disabled: `EFAULT` may mean
-    /// that the memory is not present. Never sleeps.
+    /// Like [`Self::put`], of a structure of two words, with page faults disabled: `EFAULT` may
+    /// mean that the memory is not present. Never sleeps.
     fn put_pair_nofault<T: AsBytes>(&mut self, value: &T) -> Result;
 
     /// Like [`Self::put`], without advancing: makes the memory present. May fault and sleep.

@@ -249,8 +249,8 @@ doc_write() {
 
 		A set watches N words, of which a random one is woken; its event is read, and the member
 		stays armed. io_uring has N requests that wait; the one that completes is submitted again.
-		epoll has N eventfds, 100 000 at most, of which one is written, reported and read. futex(2) keeps the
-		waiters of a process with one thread in a table that it shares with all others.
+		epoll has N eventfds, 100 000 at most, of which one is written, reported and read. futex(2)
+		keeps the waiters of a process with one thread in a table that it shares with all others.
 
 		![Cost against words watched](performance/watched.svg)
 

@@ -165,8 +165,8 @@ impl Member<Wakee> {
         Ok(())
     }
 
-    /// Marks the member dead, dequeues it, and takes it off the ready list. It keeps what is unread.
-    /// May be done again, if it was queued concurrently.
+    /// Marks the member dead, dequeues it, and takes it off the ready list. It keeps what is
+    /// unread. May be done again, if it was queued concurrently.
     pub(crate) fn unqueue(&self) {
         // Before it is dequeued: a task that queues it afterwards sees this.
         self.state(self.set.ready.lock().as_mut()).dead = true;

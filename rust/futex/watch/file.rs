@@ -220,8 +220,8 @@ impl Watch<Wakee> {
     ///
     /// `EAGAIN` if the word holds another value: the wakes were read, and the count is in the
     /// structure. After all others they can still be read: `EINVAL` for unknown flags, or a value
-    /// that does not fit; `EBUSY` if another thread arms it at this moment; `EFAULT` if the structure
-    /// cannot be accessed; those of [`Self::check_again`] and of
+    /// that does not fit; `EBUSY` if another thread arms it at this moment; `EFAULT` if the
+    /// structure cannot be accessed; those of [`Self::check_again`] and of
     /// [`Table::key_for`](super::super::table::Table::key_for).
     fn rearm(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result {
         let mut args: afutex_rearm = user_mem::read(arg)?;
@@ -259,9 +259,9 @@ impl Watch<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if the word holds another value: the wakes were read. After all others they can still
-    /// be read: `EINVAL` if the value does not fit the word, `EBUSY` if another thread arms it at
-    /// this moment; those of [`Self::check_again`] and of
+    /// `EAGAIN` if the word holds another value: the wakes were read. After all others they can
+    /// still be read: `EINVAL` if the value does not fit the word, `EBUSY` if another thread arms
+    /// it at this moment; those of [`Self::check_again`] and of
     /// [`Table::key_for`](super::super::table::Table::key_for).
     fn next(this: ArcBorrow<'_, Pollable<Self>>, value: u64) -> Result<isize> {
         let wanted = this
