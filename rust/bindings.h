@@ -14,7 +14,7 @@
 
 #include <linux/afutex.h>
 
-#include "helpers.h"
+#include "helpers/helpers.h"
 
 /* bindgen does not evaluate macros that call macros. */
 const u32 AFUTEX_CONST_AFUTEX_IOC_CALL = AFUTEX_IOC_CALL;

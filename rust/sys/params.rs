@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's parameters, which `rust/params.c` declares.
+//! The module's parameters, which `rust/helpers/params.c` declares.
 
 use super::bindings;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Inlines and macros of the kernel that Rust cannot call, one short function
- * each. The callers, all in rust/sys/, say what they rely on.
+ * each, in a file for each subsystem. The callers, all in rust/sys/, say what they rely on.
  */
 #ifndef _AFUTEX_HELPERS_H
 #define _AFUTEX_HELPERS_H
