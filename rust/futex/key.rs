@@ -137,55 +137,37 @@ impl Key {
         }
     }
 
-    /// Calls `wake` with the key of a shared `word` in the memory of `mm`, that of the current
-    /// task, and how many waiters to wake. Returns what it does: how many were woken.
-    ///
-    /// The page is held as in [`Self::with`]. While the page at the address of a private mapping is
-    /// the file's, those that wait on the file are woken too, after those that wait at the address.
-    ///
-    /// # Errors
-    ///
-    /// `EFAULT` if the word is not mapped readable.
+    /// The key of a shared `word` in the memory of `mm`, that of the current task, which has `page`
+    /// there; `None` if the page does not tell, and [`Self::by_mapping`] does.
     #[inline(always)]
-    pub(crate) fn wake_shared(
-        mm: MmId,
-        word: UserWord,
-        fenced: Fenced,
-        count: u32,
-        wake: impl Fn(&Self, u32) -> u32,
-    ) -> Result<u32> {
-        let mm = mm.check()?;
-        let page = PageRef::lookup(word.addr())?;
-
-        match page.backing() {
-            Backing::Anonymous => Ok(wake(&Self::in_mm(mm, word), count)),
-            Backing::File if PRIVATE_FILES.none(fenced) => {
-                Ok(wake(&Self::in_page(&page, word), count))
-            }
-            _ => Ok(Self::wake_by_mapping(mm, word, &page, count, wake)),
-        }
-    }
-
-    /// As [`Self::wake_shared`], where the page does not tell how it is mapped.
-    #[cold]
-    #[inline(never)]
-    fn wake_by_mapping(
+    pub(crate) fn by_page(
         mm: MmId,
         word: UserWord,
         page: &PageRef,
-        count: u32,
-        wake: impl Fn(&Self, u32) -> u32,
-    ) -> u32 {
-        if !is_private(page, word) {
-            return wake(&Self::in_page(page, word), count);
+        fenced: Fenced,
+    ) -> Option<Self> {
+        match page.backing() {
+            Backing::Anonymous => Some(Self::in_mm(mm, word)),
+            Backing::File if PRIVATE_FILES.none(fenced) => Some(Self::in_page(page, word)),
+            _ => None,
         }
-        let woken = wake(&Self::in_mm(mm, word), count);
-        let remaining = count.saturating_sub(woken);
+    }
 
-        if page.backing() == Backing::File && remaining != 0 {
-            return woken.saturating_add(wake(&Self::in_page(page, word), remaining));
+    /// The keys of the waiters that a wake of a shared `word` reaches, one after the other.
+    ///
+    /// While a private mapping still has the file's page, these are those at the address, and then
+    /// those on the file.
+    #[cold]
+    pub(crate) fn by_mapping(mm: MmId, word: UserWord, page: &PageRef) -> (Self, Option<Self>) {
+        if !is_private(page, word) {
+            return (Self::in_page(page, word), None);
         }
-        woken
+        let file = page.backing() == Backing::File;
+
+        (
+            Self::in_mm(mm, word),
+            file.then(|| Self::in_page(page, word)),
+        )
     }
 
     /// What kind of object the word is known by.

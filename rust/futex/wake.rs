@@ -51,6 +51,7 @@ use super::word::{
 };
 use crate::sys::fence::Fenced;
 use crate::sys::mm::MmId;
+use crate::sys::page::PageRef;
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
 use kernel::prelude::*;
@@ -78,7 +79,7 @@ impl<'a, W: Wake> Waker<'a, W> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `bitset` is 0; those of [`Key::wake_shared`], if there is a waiter on a shared
+    /// `EINVAL` if `bitset` is 0; those of [`PageRef::lookup`], if there is a waiter on a shared
     /// word at that offset of any page: else no page is looked up.
     #[inline(always)]
     pub(crate) fn wake(
@@ -104,9 +105,29 @@ impl<'a, W: Wake> Waker<'a, W> {
 
     #[inline(never)]
     fn wake_shared(&self, word: UserWord, count: u32, bitset: u32) -> Result<u32> {
-        Key::wake_shared(self.mm, word, self.fenced, count, |key, count| {
-            self.table.wake(key, count, bitset, self.fenced)
-        })
+        let mm = self.mm.check()?;
+        let page = PageRef::lookup(word.addr())?;
+
+        match Key::by_page(mm, word, &page, self.fenced) {
+            Some(key) => Ok(self.table.wake(&key, count, bitset, self.fenced)),
+            None => Ok(self.wake_by_mapping(word, &page, count, bitset)),
+        }
+    }
+
+    /// Wakes on a shared word whose page does not tell how it is mapped.
+    #[cold]
+    #[inline(never)]
+    fn wake_by_mapping(&self, word: UserWord, page: &PageRef, count: u32, bitset: u32) -> u32 {
+        let (key, file) = Key::by_mapping(self.mm, word, page);
+        let woken = self.table.wake(&key, count, bitset, self.fenced);
+        let remaining = count.saturating_sub(woken);
+
+        match file {
+            Some(file) if remaining != 0 => {
+                woken.saturating_add(self.table.wake(&file, remaining, bitset, self.fenced))
+            }
+            _ => woken,
+        }
     }
 
     /// Like [`Self::wake`], but wakes at most one waiter and ignores bitsets; for the ioctls that
@@ -120,9 +141,15 @@ impl<'a, W: Wake> Waker<'a, W> {
                 Ok(self.table.wake_one(&key, self.fenced))
             }
             Scope::Shared if self.table.is_unshared(word, self.fenced) => Ok(0),
-            Scope::Shared => Key::wake_shared(self.mm, word, self.fenced, 1, |key, _| {
-                self.table.wake_one(key, self.fenced)
-            }),
+            Scope::Shared => {
+                let mm = self.mm.check()?;
+                let page = PageRef::lookup(word.addr())?;
+
+                match Key::by_page(mm, word, &page, self.fenced) {
+                    Some(key) => Ok(self.table.wake_one(&key, self.fenced)),
+                    None => Ok(self.wake_by_mapping(word, &page, 1, ANY)),
+                }
+            }
         }
     }
 }

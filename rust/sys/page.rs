@@ -114,14 +114,25 @@ impl PageRef {
     /// # Errors
     ///
     /// `EFAULT` if nothing readable is mapped, `ENOMEM`, `EINTR` when killed.
+    #[inline(always)]
     pub(crate) fn lookup(addr: usize) -> Result<Self> {
-        Self::lookup_flags(addr, 0).or_else(|err| match force(addr) {
-            Some(force) if err == EFAULT => Self::lookup_flags(addr, force),
-            _ => Err(err),
-        })
+        match Self::lookup_flags(addr, 0) {
+            Ok(page) => Ok(page),
+            Err(err) => Self::lookup_forced(addr, err),
+        }
     }
 
-    #[inline]
+    /// As `lookup`, where read access fails with `err`.
+    #[cold]
+    #[inline(never)]
+    fn lookup_forced(addr: usize, err: Error) -> Result<Self> {
+        match force(addr) {
+            Some(force) if err == EFAULT => Self::lookup_flags(addr, force),
+            _ => Err(err),
+        }
+    }
+
+    #[inline(always)]
     fn lookup_flags(addr: usize, flags: u32) -> Result<Self> {
         let mut page = ptr::null_mut();
 
@@ -317,13 +328,12 @@ fn one_page(
     got: i32,
     page: *mut kernel::bindings::page,
 ) -> Result<NonNull<kernel::bindings::page>> {
-    kernel::error::to_result(got)?;
-    // Nothing got and no error happens for an address that wraps around, and for a page that is not
-    // present where nothing is faulted in.
-    if got != 1 {
-        return Err(EFAULT);
+    match NonNull::new(page) {
+        Some(page) if got == 1 => Ok(page),
+        // Nothing got and no error happens for an address that wraps around, and for a page that is
+        // not present where nothing is faulted in.
+        _ => Err(kernel::error::to_result(got).err().unwrap_or(EFAULT)),
     }
-    NonNull::new(page).ok_or(EFAULT)
 }
 
 /// What kind of memory `page` holds.
