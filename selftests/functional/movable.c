@@ -155,7 +155,7 @@ TEST_F_TIMEOUT(movable, at_once, 900)
 	if (variant->memory != ANON_SHARED)
 		goto out;
 	ASSERT_TRUE(race_start(&race, &match, first, second, third));
-	for (int n = rounds(1500); n > 0; n--) {
+	for (int n = rounds(300); n > 0; n--) {
 		match.page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 				  -1, 0);
 		*match.page = 0;
