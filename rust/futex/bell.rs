@@ -173,8 +173,11 @@ impl Wake for Bell {
         }
     }
 
-    fn has_unread(&self) -> bool {
-        self.state().persistent && self.count() != 0
+    fn stays(&self) -> bool {
+        match self {
+            Bell::Mark(_) => true,
+            Bell::Bell(state) => state.persistent && self.count() != 0,
+        }
     }
 
     fn from_mark(mark: Mark) -> Self {

@@ -96,9 +96,9 @@ pub(crate) trait Wake: Sized + 'static {
         wanted: &mut Wanted<'_, '_, Self>,
     ) -> Option<Cursor<'a, Waiter<Self>>>;
 
-    /// Whether there are wakes that the wakee has not read: a requeue leaves it where it is, since
-    /// they belong to its word. Under the bucket's lock.
-    fn has_unread(&self) -> bool;
+    /// Whether a requeue leaves it where it is: a mark, or a wakee with wakes that it has not read,
+    /// since they belong to its word. Under the bucket's lock.
+    fn stays(&self) -> bool;
 
     /// Creates what stands in a queue in place of a wakee.
     fn from_mark(mark: Mark) -> Self;

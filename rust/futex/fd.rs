@@ -52,7 +52,7 @@ impl<W: Wake> FutexFd<W> {
             word,
             kind,
             signal,
-            opener: Opener::current(),
+            opener: Opener::new(charge.user()),
             _count: Counted::new(&FDS),
             _charge: charge,
         })

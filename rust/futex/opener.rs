@@ -13,9 +13,9 @@ use kernel::task::Kuid;
 pub(crate) struct Opener(Kuid);
 
 impl Opener {
-    /// The current user.
-    pub(crate) fn current() -> Self {
-        Self(Kuid::current_euid())
+    /// That user.
+    pub(crate) fn new(user: Kuid) -> Self {
+        Self(user)
     }
 
     /// Whether the current task may see addresses of the opener's memory: it is the same user's, or

@@ -60,6 +60,7 @@ impl Users {
 pub(crate) struct Quota {
     users: Arc<Users>,
     uid: u32,
+    kuid: Kuid,
     user: Arc<User>,
 }
 
@@ -70,7 +71,8 @@ impl Quota {
     ///
     /// `ENOMEM`.
     fn of_current(users: &Arc<Users>) -> Result<Arc<Self>> {
-        let uid = current_uid();
+        let kuid = Kuid::current_euid();
+        let uid = kuid.into_raw().val;
         let user = Arc::new(
             User {
                 watches: Atomic::new(0),
@@ -102,6 +104,7 @@ impl Quota {
         let quota = Self {
             users: users.clone(),
             uid,
+            kuid,
             user,
         };
         Ok(Arc::new(quota, GFP_KERNEL_ACCOUNT)?)
@@ -128,7 +131,23 @@ impl Quota {
         }
     }
 
+    /// Charges one watch; `ENOSPC` over the limit.
+    #[inline]
+    pub(crate) fn charge_one(&self) -> Result {
+        if self.user.watches.fetch_add(1, Relaxed) >= params::max_user_watches() {
+            self.uncharge(1);
+            return Err(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// The user.
+    pub(crate) fn user(&self) -> Kuid {
+        self.kuid
+    }
+
     /// Gives back what was charged.
+    #[inline]
     pub(crate) fn uncharge(&self, count: usize) {
         self.user.watches.fetch_sub(count, Relaxed);
     }
@@ -158,10 +177,6 @@ impl Drop for Quota {
     }
 }
 
-fn current_uid() -> u32 {
-    Kuid::current_euid().into_raw().val
-}
-
 /// The quotas of the users of one open device: most often of the one that opened it.
 pub(crate) struct Quotas {
     users: Arc<Users>,
@@ -188,7 +203,7 @@ impl Quotas {
     /// `ENOMEM`.
     #[inline]
     pub(crate) fn current(&self) -> Result<Arc<Quota>> {
-        if current_uid() == self.opener.uid {
+        if Kuid::current_euid().into_raw().val == self.opener.uid {
             Ok(self.opener.clone())
         } else {
             Quota::of_current(&self.users)
@@ -201,13 +216,20 @@ pub(crate) struct Charge(Arc<Quota>);
 
 impl Charge {
     /// Charges one watch; `ENOSPC` over the limit.
+    #[inline]
     pub(crate) fn new(quota: Arc<Quota>) -> Result<Self> {
-        quota.charge(1)?;
+        quota.charge_one()?;
         Ok(Self(quota))
+    }
+
+    /// The user.
+    pub(crate) fn user(&self) -> Kuid {
+        self.0.user()
     }
 }
 
 impl Drop for Charge {
+    #[inline]
     fn drop(&mut self) {
         self.0.uncharge(1);
     }

@@ -138,28 +138,23 @@ impl<W: Wake> Requeue<'_, W> {
             Reached::Enough(at) => at,
         };
 
-        let (cutoff, count, same_word) = (self.cutoff, self.counts.requeue, self.is_same_word());
-        let mut consider = |waiter: &Waiter<W>| {
-            if is_late(waiter.ticket, cutoff) || stepped.moved == count {
-                return Transfer::Stop;
-            }
-            let Some(left) = steps.checked_sub(1) else {
-                stepped.paused = true;
-                return Transfer::Stop;
-            };
-            steps = left;
-            if waiter.is_mark() || (!same_word && waiter.wakee.has_unread()) {
-                return Transfer::Stay;
-            }
-            stepped.moved = stepped.moved.wrapping_add(1);
-            Transfer::Move
-        };
-        let stopped = if same_word {
+        let (cutoff, count) = (self.cutoff, self.counts.requeue);
+        let stopped = if self.is_same_word() {
             // They are in the right queue, and keep their order. Watches that were woken and stay
             // are behind them now.
             loop {
-                if let Transfer::Stop = consider(at.item()) {
+                let waiter = at.item();
+
+                if is_late(waiter.ticket, cutoff) || stepped.moved == count {
                     break Some(at);
+                }
+                let Some(left) = steps.checked_sub(1) else {
+                    stepped.paused = true;
+                    break Some(at);
+                };
+                steps = left;
+                if !waiter.is_mark() {
+                    stepped.moved = stepped.moved.wrapping_add(1);
                 }
                 match at.next() {
                     Some(next) => at = next,
@@ -176,13 +171,21 @@ impl<W: Wake> Requeue<'_, W> {
             };
 
             at.transfer(queues, Some(self.end), |waiter| {
-                let what = consider(waiter);
-
-                if let Transfer::Move = what {
-                    waiter.key = self.to.clone();
-                    waiter.ticket = ticket.take();
+                if is_late(waiter.ticket, cutoff) || stepped.moved == count {
+                    return Transfer::Stop;
                 }
-                what
+                let Some(left) = steps.checked_sub(1) else {
+                    stepped.paused = true;
+                    return Transfer::Stop;
+                };
+                steps = left;
+                if waiter.wakee.stays() {
+                    return Transfer::Stay;
+                }
+                waiter.key = self.to.clone();
+                waiter.ticket = ticket.take();
+                stepped.moved = stepped.moved.wrapping_add(1);
+                Transfer::Move
             })
         };
 

@@ -275,8 +275,8 @@ impl<W: Wake> Set<W> {
                 "afutex_ready"
             ),
             members <- Slots::new(),
+            opener: Opener::new(quota.user()),
             quota,
-            opener: Opener::current(),
             _count: Counted::new(&FDS),
         })
     }

@@ -175,7 +175,7 @@ impl Wake for Wakee {
                 let Some(Notice::Set(set)) = queue.last() else {
                     return None;
                 };
-                let run = wake_members(set, at, most, wanted.cutoff, wanted.bitset, wanted.ticket);
+                let run = wake_run(set, at, most, wanted.cutoff, wanted.bitset, wanted.ticket);
 
                 wanted.count(run.woken, run.unqueued);
                 run.next
@@ -208,9 +208,10 @@ impl Wake for Wakee {
     }
 
     #[inline(always)]
-    fn has_unread(&self) -> bool {
+    fn stays(&self) -> bool {
         match self {
-            Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) | Wakee::Mark(_) => false,
+            Wakee::Mark(_) => true,
+            Wakee::Task(_) | Wakee::Fd(_) | Wakee::Sleeper(_) => false,
             Wakee::Watch(watch) => watch.has_unread(),
             Wakee::Member(member) => member.has_unread(),
         }
@@ -237,6 +238,19 @@ struct Run<'a> {
     woken: u32,
     /// How many of them left the table.
     unqueued: i32,
+}
+
+/// [`wake_members`] as a function of its own: its loop needs the registers.
+#[inline(never)]
+fn wake_run<'a>(
+    set: &Pollable<Set<Wakee>>,
+    at: Cursor<'a, Waiter<Wakee>>,
+    most: u32,
+    cutoff: u64,
+    bitset: u32,
+    ticket: &mut Ticket,
+) -> Run<'a> {
+    wake_members(set, at, most, cutoff, bitset, ticket)
 }
 
 /// Wakes the member of `set` at the cursor and those behind it, as long as they are members of the

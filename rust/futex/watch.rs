@@ -121,7 +121,7 @@ impl<W: Wake> Watch<W> {
             arming <- new_mutex!((), "afutex_arming"),
             request,
             signal,
-            opener: Opener::current(),
+            opener: Opener::new(charge.user()),
             mm,
             _hold: hold,
             _count: Counted::new(&FDS),

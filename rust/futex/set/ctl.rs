@@ -208,7 +208,7 @@ impl Set<Wakee> {
         match item.op {
             bindings::AFUTEX_CTL_ADD => {
                 let request = Request::check(&item.watch)?;
-                this.quota.charge(1)?;
+                this.quota.charge_one()?;
                 let member = Member::new(this, &request, item.watch.cookie)
                     .inspect_err(|_| this.quota.uncharge(1))?;
                 let arming = Arming::begin(&member)?;
