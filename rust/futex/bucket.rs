@@ -126,7 +126,7 @@ pub(crate) trait Notify {
 pub(crate) enum Counted<'a, L> {
     /// The wakee does not stay queued: nothing was counted.
     No,
-    /// Counted, and there is nobody to notify.
+    /// Counted, and there is nothing to notify.
     Quietly,
     /// Counted, and to be notified after the lock.
     Listened(&'a L),

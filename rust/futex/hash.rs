@@ -8,7 +8,7 @@ use kernel::prelude::*;
 
 /// A seeded hash function onto a power of two of buckets.
 pub(crate) struct Hash {
-    /// Secret, so that nobody can choose words that share a bucket.
+    /// Secret, so that no user can choose words that share a bucket.
     seed: [u64; 2],
     /// What is left of 63 bits by a bucket's number.
     shift: u32,

@@ -22,9 +22,9 @@
 //! How a word is mapped decides, not what is there. A private mapping of a file has the file's page
 //! until it is written, and again after `MADV_DONTNEED`; where nothing was written, anonymous
 //! memory has a zero page; and a driver may map pages that look like either. A waiter asks for the
-//! mapping. A waker asks only where the page does not tell: one that is anonymous is in a private
-//! mapping. One of a file is in a shared mapping, unless there is a waiter in a private mapping of
-//! a file somewhere ([`PRIVATE_FILES`]).
+//! mapping. A waker asks only where the page does not show it: one that is anonymous is in a
+//! private mapping. One of a file is in a shared mapping, unless there is a waiter in a private
+//! mapping of a file somewhere ([`PRIVATE_FILES`]).
 
 use super::count::PRIVATE_FILES;
 use super::pins::{
@@ -138,7 +138,7 @@ impl Key {
     }
 
     /// The key of a shared `word` in the memory of `mm`, that of the current task, which has `page`
-    /// there; `None` if the page does not tell, and [`Self::by_mapping`] does.
+    /// there; `None` if the page does not show it, and [`Self::by_mapping`] does.
     #[inline(always)]
     pub(crate) fn by_page(
         mm: MmId,

@@ -3,8 +3,8 @@
 //! The pages that are waited on: each folio is pinned once, and charged once, for each user.
 //!
 //! A pin is found by its folio and user, whatever word of the folio is waited on, and whether the
-//! waiter is queued or was woken and not read. So a user pays for what it keeps pinned, no matter
-//! who came first, and not for what others keep.
+//! waiter is queued or was woken and not read. So a user pays for what it keeps pinned, whichever
+//! waiter came first, and not for what others keep.
 //!
 //! The lock of a shard is taken below that of a bucket: a requeue drops keys there. Nothing that
 //! happens when the last reference goes sleeps.

@@ -8,7 +8,7 @@
 
 /*
  * What fcntl(F_SETOWN, F_SETSIG, F_SETFL O_ASYNC) do together, for a file that
- * nobody else can reach yet. The fasync entry is the caller's.
+ * is not installed yet. The fasync entry is the caller's.
  */
 int afutex_file_async_on(struct file *file, int signum)
 {

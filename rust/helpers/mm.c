@@ -8,7 +8,7 @@
 /*
  * A number that no other mm has or will have; 0 if there is none. Where the
  * architecture does not count its mms it is the address, which is taken again
- * by others unless somebody holds the mm.
+ * by others unless the mm is held.
  */
 static __always_inline u64 mm_id(const struct mm_struct *mm)
 {
@@ -39,7 +39,7 @@ void afutex_put_page(struct page *page)
 	put_page(page);
 }
 
-/* AFUTEX_PAGE_*: what kind of memory a page that somebody holds is. */
+/* AFUTEX_PAGE_*: what kind of memory a page is. The caller holds it. */
 unsigned int afutex_page_backing(struct page *page)
 {
 	struct folio *folio = page_folio(page);

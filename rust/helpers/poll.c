@@ -6,7 +6,7 @@
 
 #include "helpers.h"
 
-/* Pollers and owners of a file are told that it became readable. */
+/* Notifies pollers and owners of a file that became readable. */
 void afutex_wake_listeners(struct wait_queue_head *head, struct fasync_struct **fasync)
 {
 	__wake_up(head, TASK_NORMAL, 1, poll_to_key(EPOLLIN | EPOLLRDNORM));

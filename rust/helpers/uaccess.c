@@ -169,7 +169,7 @@ int afutex_atomic_op_nofault(int op, int oparg, int *old, unsigned long addr)
 
 /*
  * Makes a word present and writable by a store that changes nothing: only a store
- * tells whether there can be one. Shadow stacks look writable, and stacks grow.
+ * shows whether there can be one. Shadow stacks look writable, and stacks grow.
  */
 int afutex_fault_in_writeable(unsigned long addr)
 {

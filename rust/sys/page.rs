@@ -66,7 +66,7 @@ fn with_vma<R>(addr: usize, f: impl FnOnce(&VmaRef) -> R) -> Option<R> {
     let current = current!();
     let mm = current.mm()?;
 
-    // Fails if somebody is changing the address space.
+    // Fails if the address space is being changed.
     if let Some(vma) = mm.lock_vma_under_rcu(addr) {
         return Some(f(&vma));
     }
@@ -122,7 +122,7 @@ impl PageRef {
         }
     }
 
-    /// As `lookup`, where read access fails with `err`.
+    /// Like `lookup`, where read access fails with `err`.
     #[cold]
     #[inline(never)]
     fn lookup_forced(addr: usize, err: Error) -> Result<Self> {
@@ -146,7 +146,7 @@ impl PageRef {
         })
     }
 
-    /// As `lookup`, of a page that is present, without faulting.
+    /// Like `lookup`, of a page that is present, without faulting.
     fn present(addr: usize) -> Option<Self> {
         let mut page = ptr::null_mut();
 
@@ -224,7 +224,7 @@ impl Pin {
         Ok(Self(one_page(got, page)?))
     }
 
-    /// As `new`, of a page that is to stay for long: one that has to stay movable is moved away
+    /// Like `new`, of a page that is to stay for long: one that has to stay movable is moved away
     /// first, or, if that fails, pinned all the same.
     fn longterm(addr: usize, flags: u32) -> Result<Self> {
         for _ in 0..LONGTERM_TRIES {
@@ -256,7 +256,7 @@ const LONGTERM_TRIES: u32 = 2;
 /// way.
 const MAX_REFS: i32 = 1 << 29;
 
-/// A folio of user pages that is pinned for long, and charged to the user who pinned it.
+/// A folio of user pages that is pinned for long, and charged to the user that pinned it.
 ///
 /// Under one mapping, reclaim, migration, swap-out, fork and stores leave the pages in place.
 /// `MADV_DONTNEED` on anonymous memory, truncation, hole punching and O_DIRECT invalidation
@@ -277,7 +277,7 @@ impl PinnedFolio {
     /// charges all of it to the current user's `RLIMIT_MEMLOCK`.
     ///
     /// A page in memory that has to stay movable (`ZONE_MOVABLE`, CMA) is moved out of it. If it
-    /// cannot be moved, since somebody else holds it too, it is pinned where it is.
+    /// cannot be moved, since it has other holders, it is pinned where it is.
     ///
     /// May sleep, and fault.
     ///

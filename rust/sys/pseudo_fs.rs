@@ -59,7 +59,7 @@ use super::pseudo_file::{
 };
 use super::sigio;
 
-/// What tells one pseudo-filesystem from another.
+/// What distinguishes pseudo-filesystems.
 pub(crate) trait PseudoFsType: Sized + 'static {
     /// Its name in `/proc/filesystems`.
     const NAME: &'static CStr;

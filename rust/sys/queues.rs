@@ -33,7 +33,7 @@ use kernel::sync::atomic::{
 
 /// What is held in [`Queues`].
 pub(crate) trait Item {
-    /// What tells one queue from another.
+    /// What distinguishes queues.
     type Id: PartialEq;
 
     /// The queue that the item belongs on. May change in [`Cursor::transfer`] only.
@@ -66,10 +66,10 @@ impl<T> Links<T> {
 ///
 /// - 0: `item` is not initialised, and the links mean nothing;
 /// - the address of a pinned [`Queues`], on one of whose queues the node is: `item` is initialised,
-///   and who borrows that `Queues` mutably, and nobody else, may access item and links;
-/// - one more than the address of an object: `item` is initialised, and who borrows that object
-///   mutably, and nobody else, may access it. Two live objects that are mutably borrowed, and are
-///   not zero-sized, have two addresses.
+///   and only the mutable borrower of that `Queues` may access item and links;
+/// - one more than the address of an object: `item` is initialised, and only the mutable borrower
+///   of that object may access it. Two live objects that are mutably borrowed, and are not
+///   zero-sized, have two addresses.
 ///
 /// Whoever changes `owner` from 0 has the node to itself until the change is complete.
 #[pin_data(PinnedDrop)]
@@ -86,8 +86,8 @@ pub(crate) struct Node<T> {
 
 // SAFETY: Only items are ever accessed through a node, each by one thread at a time.
 unsafe impl<T: Send> Send for Node<T> {}
-// SAFETY: By the type invariants nobody has access to an item but through a mutable reference that
-// there is only one of.
+// SAFETY: By the type invariants an item is only accessed through a mutable reference, and
+// there is only one.
 unsafe impl<T: Send> Sync for Node<T> {}
 
 /// The mark of a disarmed item in `owner`: addresses are even.
@@ -218,7 +218,7 @@ impl<T> Queues<T> {
         })
     }
 
-    /// The address that [`Node::queues_addr`] tells of what is queued here.
+    /// The address that [`Node::queues_addr`] returns for what is queued here.
     fn addr(&self) -> usize {
         ptr::from_ref(self).addr()
     }
@@ -408,7 +408,7 @@ impl<T: Item> Queues<T> {
         unsafe { Self::lead_behind(first, id) }
     }
 
-    /// As `lead_of`, among those behind `lead`.
+    /// Like `lead_of`, among those behind `lead`.
     ///
     /// # Safety
     ///
@@ -454,7 +454,7 @@ impl<T: Item> Queues<T> {
         }
         let lead = self.lead_of(item.id());
         // SAFETY: `owner` was 0, so the node is ours. It is pinned, as all are, and is dropped by
-        // nobody before `owner` is 0 again, as `drop` sees to.
+        // nothing before `owner` is 0 again: `drop` checks it.
         // INVARIANT: The item is initialised, and the node on a queue of its owner.
         unsafe {
             if !lead.is_null() {
@@ -482,7 +482,7 @@ impl<T: Item> Queues<T> {
             return false;
         }
         // SAFETY: By the type invariants the item is initialised and ours, and the node is on no
-        // queue. It is pinned, and is dropped by nobody before `owner` is 0, as `drop` sees to.
+        // queue. It is pinned, and is not dropped before `owner` is 0: `drop` checks it.
         // INVARIANT: The node is on a queue of its new owner.
         unsafe {
             let item = (*node.item.get()).assume_init_mut();
@@ -672,7 +672,7 @@ impl<'a, T> Cursor<'a, T> {
         (next != self.lead).then_some(Self { at: next, ..self })
     }
 
-    /// Has `f` take the node off its queue, and goes on to who was next, unless this was the last.
+    /// Has `f` take the node off its queue, and goes on to the next, unless this was the last.
     ///
     /// # Safety
     ///
@@ -737,7 +737,7 @@ impl<'a, T> Cursor<'a, T> {
                 return None;
             }
             if at == old {
-                // On a circle, the last is who comes before the first.
+                // On a circle, the last comes before the first.
                 self.queues.as_mut().replace_lead(at, next);
                 self.lead = next;
             } else {
