@@ -62,6 +62,16 @@ static bool add_many(int set, word_t *word, int n, uint32_t mask, uint32_t how)
 	return true;
 }
 
+static bool add_one(int set, word_t *word, uint32_t mask)
+{
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_ADD,
+		.watch = { .uaddr = addr_of(word), .mask = mask, .flags = private },
+	};
+
+	return ctl(set, &item, 1) == 1 && !item.result;
+}
+
 static int wake_mask(int dev, word_t *word, uint32_t count, uint32_t mask)
 {
 	struct afutex_wake args = {
@@ -81,12 +91,17 @@ static int requeue(int dev, word_t *from, word_t *to, uint32_t wake, uint32_t mo
 	return ioctl(dev, AFUTEX_IOC_REQUEUE, &args);
 }
 
-/* Wakes a word that nobody waits on, over and over: the lock is needed to see that. */
+/*
+ * Wakes a word that nobody waits on, over and over: the lock is needed to see that. And
+ * sees, from the events of a set, that a call has begun.
+ */
 struct neighbour {
-	int dev;
+	int dev, fronts;
 	word_t *word;
 	pthread_t thread;
-	_Atomic long wakes;
+	/* The call has begun, and it is over; and turns in between. */
+	_Atomic bool seen, over;
+	_Atomic long turns;
 	_Atomic int64_t longest;
 	_Atomic bool stop;
 	long bad;
@@ -95,6 +110,7 @@ struct neighbour {
 static void *neighbour_main(void *arg)
 {
 	struct neighbour *n = arg;
+	struct afutex_event ev;
 
 	while (!n->stop) {
 		int64_t start = now_ns(), took;
@@ -103,61 +119,83 @@ static void *neighbour_main(void *arg)
 		took = now_ns() - start;
 		if (took > n->longest)
 			n->longest = took;
-		n->wakes++;
+		if (n->seen && !n->over)
+			n->turns++;
+		else if (!n->seen && events(n->fronts, &ev, 1) == 1)
+			n->seen = true;
 	}
 	return NULL;
 }
 
 /*
- * While one call goes through all, the neighbour has its turn again and again: how
+ * A call wakes the first waiter and goes through all others. From the moment at which
+ * that is seen until the call is over, the neighbour has its turn again and again: how
  * often tells, and not how long it waits, since the host may stop a CPU at any time. A
- * call may meet such a moment; twenty do not.
+ * call may meet such a moment; ten do not.
  */
 #define MANY_TURNS	40
+#define TRIES		10
 #define beside(n, what, ...) ({							\
-	long __turns = 0;							\
-	for (int __i = 0; __i < 20 && __turns < MANY_TURNS; __i++) {		\
-		long __before = (n)->wakes;					\
+	for (int try = 0; try < TRIES && (n)->turns < MANY_TURNS; try++) {	\
 		int64_t __start, __took;					\
-		ASSERT_TRUE(eventually((n)->wakes > __before));			\
+		(n)->over = false;						\
 		(n)->longest = 0;						\
-		__before = (n)->wakes;						\
+		(n)->turns = 0;							\
+		(n)->seen = false;						\
 		__start = now_ns();						\
 		__VA_ARGS__;							\
 		__took = now_ns() - __start;					\
-		__turns = (n)->wakes - __before;				\
+		(n)->over = true;						\
+		ASSERT_TRUE(eventually((n)->seen));				\
 		TH_LOG("%s: %ld us, the neighbour's longest wake %ld us, %ld turns",	\
-		       what, (long)(__took / 1000), (long)((n)->longest / 1000), __turns); \
+		       what, (long)(__took / 1000), (long)((n)->longest / 1000),	\
+		       (n)->turns);						\
 	}									\
-	EXPECT_GE(__turns, MANY_TURNS);						\
+	EXPECT_GE((n)->turns, MANY_TURNS);					\
+	(n)->turns = 0;								\
 })
 
 TEST_F_TIMEOUT(hold, neighbour_of_very_many, 900)
 {
-	struct neighbour n = { .dev = self->dev, .word = self->words[7] };
+	enum { FRONTS = 3 * TRIES };
+	struct neighbour n = { .dev = self->dev, .word = self->words[7], .seen = true };
 	struct sleeper last = { .dev = self->dev, .scope = PRIVATE, .word = self->words[0] };
 	word_t *from = self->words[0], *to = self->words[1], *third = self->words[2];
+	int fronts = FRONTS, told = 0, room;
+	struct afutex_event ev[64];
 
+	n.fronts = new_set(self->dev, O_NONBLOCK, 0);
+	/* Each of the first ten has a bit of its own. */
+	for (int i = 0; i < FRONTS; i++)
+		ASSERT_TRUE(add_one(n.fronts, from, i < TRIES ? 4u << i : 1u << 31));
 	ASSERT_TRUE(add_many(self->set, from, self->n, 2, 0));
 	ASSERT_EQ(0, pthread_create(&n.thread, NULL, neighbour_main, &n));
 
-	beside(&n, "a wake of many that matches none",
-	       ASSERT_EQ(0, wake_mask(self->dev, from, INT32_MAX, 4)));
-	beside(&n, "a wake of one that matches none",
-	       ASSERT_EQ(0, wake_mask(self->dev, from, 1, 4)));
+	beside(&n, "a wake that matches one", {
+		ASSERT_EQ(1, wake_mask(self->dev, from, INT32_MAX, 4u << try));
+		fronts--;
+	});
 	ASSERT_EQ(0, sleeper_start(&last));
 	beside(&n, "a requeue", {
 		word_t *was = from;
 
-		ASSERT_EQ(self->n + 1, requeue(self->dev, from, to, 0, INT32_MAX));
+		ASSERT_EQ(self->n + fronts + 1, requeue(self->dev, from, to, 1, INT32_MAX));
+		fronts--;
 		from = to;
 		to = was;
 	});
-	beside(&n, "a requeue to the same word",
-	       ASSERT_EQ(self->n + 1, requeue(self->dev, from, from, 0, INT32_MAX)));
-	EXPECT_EQ(self->n + 1, counter("queued"));
+	beside(&n, "a requeue to the same word", {
+		ASSERT_EQ(self->n + fronts + 1, requeue(self->dev, from, from, 1, INT32_MAX));
+		fronts--;
+	});
+	n.stop = true;
+	pthread_join(n.thread, NULL);
+	EXPECT_EQ(0, n.bad);
+	EXPECT_EQ(self->n + fronts + 1, counter("queued"));
+
 	/* All of them are there, and in order. */
 	EXPECT_EQ(0, do_wake(self->dev, to, PRIVATE, INT32_MAX));
+	EXPECT_EQ(fronts, do_wake(self->dev, from, PRIVATE, fronts));
 	EXPECT_EQ(10, requeue(self->dev, from, third, 5, 5));
 	EXPECT_EQ(5, do_wake(self->dev, third, PRIVATE, INT32_MAX));
 	EXPECT_EQ(self->n - 10, do_wake(self->dev, from, PRIVATE, self->n - 10));
@@ -165,17 +203,13 @@ TEST_F_TIMEOUT(hold, neighbour_of_very_many, 900)
 	EXPECT_EQ(1, do_wake(self->dev, from, PRIVATE, INT32_MAX));
 	sleeper_join(&last);
 	EXPECT_EQ(0, last.ret);
-	for (int told = 0, room; told < self->n; told += room) {
-		struct afutex_event ev[64];
-
+	for (; told < self->n; told += room) {
 		room = events(self->set, ev, 64);
 		ASSERT_GT(room, 0);
 		for (int i = 0; i < room; i++)
 			ASSERT_EQ(told + i, (int)ev[i].cookie);
 	}
-	n.stop = true;
-	pthread_join(n.thread, NULL);
-	EXPECT_EQ(0, n.bad);
+	close(n.fronts);
 }
 
 /* Wakes all for one bit, while others for another bit are woken, moved, added and removed. */
