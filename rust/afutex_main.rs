@@ -24,6 +24,7 @@ use futex::stats::Stats;
 use futex::wakee::Wakee;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use sys::futex_hook;
 use sys::misc_device::Registration;
 use sys::params;
 
@@ -38,11 +39,13 @@ module! {
 /// The loaded module.
 #[pin_data]
 struct Afutex {
-    // Fields are dropped in this order: no new opens, then no readers of the statistics.
+    // Fields are dropped in this order: no new opens, then no readers of the statistics,
+    // then no wakes of futex(2).
     #[pin]
     _device: Registration<Device>,
     #[pin]
     _stats: Stats,
+    _native: Option<futex_hook::Registration<Domain<Wakee>>>,
 }
 
 impl kernel::InPlaceModule for Afutex {
@@ -50,14 +53,16 @@ impl kernel::InPlaceModule for Afutex {
         sys::user_word::UserWord::init();
         params::init();
         pin_init::pin_init_scope(|| {
+            let native = params::native() && futex_hook::is_supported();
             let domain = Arc::pin_init(
-                Domain::<Wakee>::new(params::buckets())
+                Domain::<Wakee>::new(params::buckets(), native)
                     .inspect_err(|err| pr_err!("no futex table: {:?}\n", err))?,
                 GFP_KERNEL,
             )?;
 
             params::note_buckets(domain.table.buckets());
             Ok(try_pin_init!(Self {
+                _native: domain.native().cloned().map(futex_hook::Registration::new),
                 _stats <- Stats::new(domain.clone()),
                 // Last: from here on the device can be opened.
                 _device <- Registration::new(domain),

@@ -14,6 +14,7 @@
 
 #include <linux/afutex.h>
 
+#include "futex_hook.h"
 #include "helpers/helpers.h"
 
 /* bindgen does not evaluate macros that call macros. */

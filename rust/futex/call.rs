@@ -144,7 +144,12 @@ pub(crate) fn call(
             wake::wake(table, word()?, scope, at_least_one(call.val), call.val3).map(|n| n as isize)
         }
         bindings::FUTEX_FD => {
-            open::futex_fd(domain, mount, quotas, word()?, scope, call.val).map(|fd| fd as isize)
+            // Signals have small numbers.
+            let native = call.val & bindings::AFUTEX_NATIVE != 0;
+            let signal = call.val & !bindings::AFUTEX_NATIVE;
+
+            open::futex_fd(domain, mount, quotas, word()?, scope, signal, native)
+                .map(|fd| fd as isize)
         }
         bindings::FUTEX_REQUEUE | bindings::FUTEX_CMP_REQUEUE => {
             let counts = Counts {

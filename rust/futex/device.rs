@@ -158,6 +158,13 @@ fn is_info(cmd: u32) -> bool {
 }
 
 impl Device {
+    fn native_feature(&self) -> u32 {
+        match self.domain.native() {
+            Some(_) => bindings::AFUTEX_FEATURE_NATIVE,
+            None => 0,
+        }
+    }
+
     /// `AFUTEX_IOC_INFO`: as much of the information as the caller knows of, then zeros.
     ///
     /// # Errors
@@ -170,7 +177,8 @@ impl Device {
             ops: call::COMMANDS
                 .iter()
                 .fold(0, |ops, command| ops | 1 << command),
-            features: (bindings::AFUTEX_FEATURE_WATCH
+            features: (self.native_feature()
+                | bindings::AFUTEX_FEATURE_WATCH
                 | bindings::AFUTEX_FEATURE_FUTEX2
                 | bindings::AFUTEX_FEATURE_WAKES
                 | bindings::AFUTEX_FEATURE_SET)

@@ -14,6 +14,7 @@ use super::domain::Domain;
 use super::key::Kind;
 use super::opener::Opener;
 use super::quota::Charge;
+use crate::sys::futex_hook::InPlace;
 use crate::sys::poll::READABLE;
 use crate::sys::pseudo_file::PseudoFile;
 use crate::sys::user_word::UserWord;
@@ -33,6 +34,7 @@ pub(crate) struct FutexFd<W: Wake> {
     kind: Kind,
     signal: u32,
     opener: Opener,
+    hooks: Option<InPlace>,
     _count: Counted,
     _charge: Charge,
 }
@@ -45,6 +47,7 @@ impl<W: Wake> FutexFd<W> {
         word: UserWord,
         kind: Kind,
         signal: u32,
+        hooks: Option<InPlace>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             domain,
@@ -53,6 +56,7 @@ impl<W: Wake> FutexFd<W> {
             kind,
             signal,
             opener: Opener::new(charge.user()),
+            hooks,
             _count: Counted::new(&FDS),
             _charge: charge,
         })
@@ -82,6 +86,7 @@ impl<W: Wake + Send + Sync + 'static> PseudoFile for FutexFd<W> {
 
         seq_print!(out, "afutex-kind:\t{}\n", self.kind.name());
         seq_print!(out, "afutex-state:\t{}\n", state);
+        seq_print!(out, "afutex-native:\t{}\n", u8::from(self.hooks.is_some()));
         seq_print!(out, "afutex-signal:\t{}\n", self.signal);
         self.opener.show_word(out, self.word);
     }

@@ -33,6 +33,7 @@ use super::pins::{
 };
 use super::word::Scope;
 use crate::sys::fence::Fenced;
+use crate::sys::futex_hook::SeenWake;
 use crate::sys::mm::{
     MmHold,
     MmId,
@@ -111,6 +112,33 @@ impl Key {
         Self::new(Kind::Page, page.id(), word.addr() % PAGE_SIZE)
     }
 
+    /// Calls `f` with each key that the word of a wake of futex(2) may have.
+    ///
+    /// How the word is mapped cannot be looked up where the wake is seen: while its page is that of
+    /// a file, the mapping may be a private one all the same. Only one of the keys has waiters.
+    #[inline]
+    pub(crate) fn of_wake(wake: &SeenWake<'_>, mut f: impl FnMut(&Self)) {
+        let Ok(word) = UserWord::new(wake.addr as u64) else {
+            return;
+        };
+        let Some(page) = wake.page else {
+            return f(&Self::private(wake.mm, word));
+        };
+
+        f(&Self::in_mm(wake.mm, word));
+        if page.backing() != Backing::Anonymous {
+            f(&Self::in_page(page, word));
+        }
+    }
+
+    /// What the hooks of futex(2) count a waiter by: an mm, for a private word, and an address.
+    pub(crate) fn hook_count(&self) -> (Option<usize>, usize) {
+        match self.kind() {
+            Kind::Private => (Some(self.object), self.offset),
+            Kind::Mm | Kind::Page => (None, self.page_offset()),
+        }
+    }
+
     /// Calls `f` with the key of `word` in the memory of the current task.
     ///
     /// `f` runs while the page, if there is one, is held: it cannot become another word's.
@@ -178,6 +206,11 @@ impl Key {
             1 => Kind::Mm,
             _ => Kind::Page,
         }
+    }
+
+    /// Whether it is that of a private word.
+    pub(crate) fn is_private(&self) -> bool {
+        self.kind() == Kind::Private
     }
 
     /// The offset of the word in its page: the same in every mapping.

@@ -19,7 +19,7 @@
 //! 7. wake_op requeue domain bell
 //! 8. sleeper fd watch set
 //! 9. wakee
-//! 10. wait waitv watch/file set/ctl
+//! 10. native wait waitv watch/file set/ctl
 //! 11. set/read
 //! 12. open
 //! 13. call futex2 stats
@@ -40,6 +40,7 @@ pub(crate) mod fd;
 pub(crate) mod futex2;
 pub(crate) mod hash;
 pub(crate) mod key;
+pub(crate) mod native;
 pub(crate) mod open;
 pub(crate) mod opener;
 pub(crate) mod pins;

@@ -90,14 +90,16 @@ pub(crate) fn futex_fd(
     word: UserWord,
     scope: Scope,
     signal: u32,
+    native: bool,
 ) -> Result<u32> {
     check(0, signal)?;
+    let (domain, hooks) = Domain::select(domain, native)?;
     word.read()?;
 
     let charge = Charge::new(quotas.current()?)?;
     let key = domain.table.key_for(word, scope)?;
     let kind = key.key().kind();
-    let init = FutexFd::new(domain.clone(), charge, word, kind, signal);
+    let init = FutexFd::new(domain.clone(), charge, word, kind, signal, hooks);
 
     install(mount, 0, signal, init, |fd| {
         let waiter = Waiter::new(key, Wakee::Fd(fd.clone()), ANY);
@@ -130,6 +132,7 @@ pub(crate) fn watch(
     if args.watch.cookie != 0 {
         return Err(EINVAL);
     }
+    let (domain, hooks) = Domain::select(domain, request.is_native())?;
     // Before anything is made: a word that differs costs nothing.
     let value = request.word.read()?;
     if request.compares() && !request.has(bindings::AFUTEX_READY) && value != request.value {
@@ -137,7 +140,7 @@ pub(crate) fn watch(
     }
 
     let charge = Charge::new(quotas.current()?)?;
-    let init = Watch::new(domain.clone(), charge, request, args.signal)?;
+    let init = Watch::new(domain.clone(), charge, request, args.signal, hooks)?;
     install(mount, args.fd_flags, args.signal, init, |watch| {
         Watch::arm_first(watch.as_arc_borrow())
     })

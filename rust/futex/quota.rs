@@ -9,7 +9,7 @@
 
 use crate::sys::params;
 use crate::sys::read_once::read_once;
-use kernel::new_mutex;
+use kernel::new_spinlock;
 use kernel::prelude::*;
 use kernel::rbtree::{
     RBTree,
@@ -21,7 +21,7 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::{
     Arc,
-    Mutex, //
+    SpinLock, //
 };
 use kernel::task::Kuid;
 
@@ -40,14 +40,14 @@ struct Node {
 #[pin_data]
 pub(crate) struct Users {
     #[pin]
-    nodes: Mutex<RBTree<u32, Node>>,
+    nodes: SpinLock<RBTree<u32, Node>>,
 }
 
 impl Users {
     /// Creates an initialiser with no user.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            nodes <- new_mutex!(RBTree::new(), "afutex_users"),
+            nodes <- new_spinlock!(RBTree::new(), "afutex_users"),
         })
     }
 }

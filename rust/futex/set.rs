@@ -63,6 +63,7 @@ use super::domain::Domain;
 use super::key::KeyRef;
 use super::opener::Opener;
 use super::quota::Quota;
+use super::table::Table;
 use super::unread::Unread;
 use super::word::Request;
 use crate::sys::bindings::{
@@ -73,6 +74,7 @@ use crate::sys::fifo::{
     Fifo,
     Link, //
 };
+use crate::sys::futex_hook::InPlace;
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::slots::Slots;
 use kernel::new_spinlock;
@@ -163,6 +165,8 @@ impl<W: Wake> State<W> {
 #[pin_data]
 pub(crate) struct Member<W: Wake> {
     pub(crate) set: Arc<Pollable<Set<W>>>,
+    /// Of one for wakes of futex(2).
+    hooks: Option<InPlace>,
     #[pin]
     entry: Entry<W>,
     #[pin]
@@ -179,6 +183,7 @@ impl<W: Wake> Member<W> {
         set: ArcBorrow<'_, Pollable<Set<W>>>,
         request: &Request,
         cookie: u64,
+        hooks: Option<InPlace>,
     ) -> Result<Arc<Self>> {
         // With its reference count, and what accounting takes, 192 bytes of memory at most.
         const { assert!(cfg!(CONFIG_LOCKDEP) || size_of::<Self>() <= 184) };
@@ -198,11 +203,25 @@ impl<W: Wake> Member<W> {
         Arc::pin_init(
             try_pin_init!(Self {
                 set: set.into(),
+                hooks,
                 entry <- Entry::new(),
                 link <- Link::new(set.ready.lock().as_mut().list().as_ref(), state),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Whether it waits for wakes of futex(2).
+    fn is_native(&self) -> bool {
+        self.hooks.is_some()
+    }
+
+    /// The table that it waits in.
+    fn table(&self) -> &Table<W> {
+        match self.set.domain.native() {
+            Some(native) if self.is_native() => &native.table,
+            _ => &self.set.domain.table,
+        }
     }
 
     /// The member's state, by the lock of its set.

@@ -9,6 +9,7 @@ use super::count::{
 use super::domain::Domain;
 use super::table::Totals;
 use super::wakee::Wakee;
+use crate::sys::futex_hook;
 use kernel::debugfs::{
     Dir,
     File, //
@@ -36,6 +37,14 @@ pub(crate) struct Stats {
     pinned: Counter,
     #[pin]
     fds: Counter,
+    #[pin]
+    native_in_place: Counter,
+    #[pin]
+    native_hooked: Counter,
+    #[pin]
+    native_handed_on: Counter,
+    #[pin]
+    native_unknown: Counter,
 }
 
 impl Stats {
@@ -62,13 +71,38 @@ impl Stats {
             fds <- dir.read_callback_file(c"fds", domain.clone(), &|_, out| {
                 write(out, FDS.load(Relaxed))
             }),
+            native_in_place <- dir.read_callback_file(
+                c"native_in_place",
+                domain.clone(),
+                &|_, out| write(out, futex_hook::stats().in_place),
+            ),
+            native_hooked <- dir.read_callback_file(
+                c"native_hooked",
+                domain.clone(),
+                &|_, out| write(out, futex_hook::stats().hooked),
+            ),
+            native_handed_on <- dir.read_callback_file(
+                c"native_handed_on",
+                domain.clone(),
+                &|_, out| write(out, futex_hook::stats().handed_on),
+            ),
+            native_unknown <- dir.read_callback_file(
+                c"native_unknown",
+                domain.clone(),
+                &|_, out| write(out, futex_hook::stats().unknown),
+            ),
             _dir: dir.clone(),
         })
     }
 }
 
 fn totals(domain: &Arc<Domain<Wakee>>) -> Totals {
-    domain.table.totals()
+    let totals = domain.table.totals();
+
+    match domain.native() {
+        Some(native) => totals.and(native.table.totals()),
+        None => totals,
+    }
 }
 
 fn write(out: &mut fmt::Formatter<'_>, value: impl fmt::Display) -> fmt::Result {

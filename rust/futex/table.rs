@@ -27,6 +27,7 @@ use super::word::{
     Scope, //
 };
 use crate::sys::fence::Fenced;
+use crate::sys::futex_hook;
 use crate::sys::machine;
 use crate::sys::nested_lock::{
     lock_pair,
@@ -56,6 +57,8 @@ pub(crate) struct Table<W> {
     /// For wakers that wait for a requeue.
     pub(crate) barriers: Pin<KBox<Barriers>>,
     pins: Arc<Pins>,
+    /// Whether its wakes are those of futex(2): see `native.rs`.
+    is_native: bool,
 }
 
 impl<W> Table<W> {
@@ -67,6 +70,19 @@ impl<W> Table<W> {
     ///
     /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
     pub(crate) fn new(buckets: usize) -> Result<Self> {
+        Self::new_for(buckets, false)
+    }
+
+    /// Like [`Self::new`], for wakes of futex(2).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
+    pub(crate) fn new_native(buckets: usize) -> Result<Self> {
+        Self::new_for(buckets, true)
+    }
+
+    fn new_for(buckets: usize, is_native: bool) -> Result<Self> {
         const PER_CPU: usize = 256;
         const BUCKET_BYTES: usize = 64;
         const MEMORY_PER_BUCKET: usize = 1024 * BUCKET_BYTES;
@@ -92,6 +108,7 @@ impl<W> Table<W> {
             shared,
             barriers: KBox::pin_init(Barriers::new(), GFP_KERNEL)?,
             pins: Pins::new()?,
+            is_native,
         })
     }
 
@@ -99,6 +116,17 @@ impl<W> Table<W> {
     #[inline]
     pub(crate) fn bucket_of(&self, key: &Key) -> &Bucket<W> {
         &self.buckets[self.hash.bucket(key)]
+    }
+
+    /// Whether its wakes are those of futex(2).
+    #[inline]
+    pub(crate) fn is_native(&self) -> bool {
+        self.is_native
+    }
+
+    /// All buckets.
+    pub(crate) fn all_buckets(&self) -> &[Bucket<W>] {
+        &self.buckets
     }
 
     /// The number of buckets.
@@ -123,6 +151,12 @@ impl<W> Table<W> {
             self.shared_at(key.page_offset()).inc(count);
         }
         bucket.waiters.inc(count);
+        if self.is_native {
+            // Last: a waker that finds it finds the others.
+            let (mm, addr) = key.hook_count();
+
+            futex_hook::count(mm, addr, count);
+        }
     }
 
     /// Counts waiters on `key` that were dequeued.
@@ -135,6 +169,11 @@ impl<W> Table<W> {
             self.shared_at(key.page_offset()).dec(count);
         }
         bucket.waiters.dec(count);
+        if self.is_native {
+            let (mm, addr) = key.hook_count();
+
+            futex_hook::count(mm, addr, count.wrapping_neg());
+        }
     }
 }
 
@@ -333,6 +372,18 @@ pub(crate) struct Totals {
     pub(crate) waiters: i64,
     /// The sum of the counts of waiters on shared words.
     pub(crate) shared: i64,
+}
+
+impl Totals {
+    /// Those of two tables.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            keys: self.keys.saturating_add(other.keys),
+            queued: self.queued.saturating_add(other.queued),
+            waiters: self.waiters.saturating_add(other.waiters),
+            shared: self.shared.saturating_add(other.shared),
+        }
+    }
 }
 
 #[kunit_tests(afutex_table)]

@@ -32,6 +32,7 @@
 //! their offset in the page, in the same way.
 
 use super::bucket::{
+    is_late,
     rotate,
     Bucket,
     Counted,
@@ -207,10 +208,12 @@ impl<W: Wake> Table<W> {
 
     /// Passes on wakes that were counted for a waiter on `key` and not read, even if the task is
     /// killed. No lock may be held.
+    ///
+    /// What observes wakes of futex(2) took them from nobody, and has none to pass on.
     pub(crate) fn pass_on(&self, key: &Key, unread: Unread) {
         let bucket = self.bucket_of(key);
 
-        if unread.count() != 0 && !bucket.waiters.none(Fenced::now()) {
+        if unread.count() != 0 && !self.is_native() && !bucket.waiters.none(Fenced::now()) {
             let count = if unread.is_mixed() {
                 u32::MAX
             } else {
@@ -218,6 +221,75 @@ impl<W: Wake> Table<W> {
             };
 
             self.wake_many(bucket, key, None, count, unread.bitset(), || false);
+        }
+    }
+
+    /// Wakes all waiters on `key` that were there when it began.
+    #[inline]
+    pub(crate) fn wake_all(&self, key: &Key, fenced: Fenced) {
+        let bucket = self.bucket_of(key);
+
+        if !bucket.waiters.none(fenced) {
+            self.wake_all_found(bucket, key);
+        }
+    }
+
+    #[inline(never)]
+    fn wake_all_found(&self, bucket: &Bucket<W>, key: &Key) {
+        let mut guard = bucket.inner.lock();
+        let Some(cursor) = guard.as_mut().project().queues.find(key) else {
+            return;
+        };
+
+        if !cursor.is_alone() {
+            drop(guard);
+            self.wake_many(bucket, key, None, u32::MAX, ANY, || false);
+            return;
+        }
+        // Mostly there is one.
+        match cursor.item().wakee.count(ANY) {
+            Counted::Quietly => (),
+            Counted::Listened(listener) => {
+                let listener = listener.clone();
+
+                drop(guard);
+                listener.notify();
+            }
+            Counted::No => {
+                W::wake_first(guard, key, ANY, |unqueued| {
+                    self.waiters_dec(key, bucket, unqueued)
+                });
+            }
+        }
+    }
+
+    /// Wakes all waiters whose key `matches`, whatever it is, and that were there when it came to
+    /// their bucket.
+    pub(crate) fn wake_where(&self, matches: impl Fn(&Key) -> bool) {
+        for bucket in self.all_buckets() {
+            if !bucket.waiters.none(Fenced::now()) {
+                self.wake_bucket(bucket, &matches);
+            }
+        }
+    }
+
+    fn wake_bucket(&self, bucket: &Bucket<W>, matches: impl Fn(&Key) -> bool) {
+        let mut cutoff = None;
+
+        loop {
+            let mut guard = bucket.inner.lock();
+            let cutoff = *cutoff.get_or_insert(guard.ticket.next());
+            // The first of a queue is its oldest: those that were woken and stay are late.
+            let found = guard.as_mut().project().queues.find_first(
+                |waiter| !waiter.is_mark(),
+                |waiter| matches(waiter.key.key()) && !is_late(waiter.ticket, cutoff),
+            );
+            drop(guard);
+
+            let Some(key) = found else {
+                return;
+            };
+            self.wake_many(bucket, &key, Some(cutoff), u32::MAX, ANY, || false);
         }
     }
 

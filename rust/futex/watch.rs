@@ -36,6 +36,7 @@ use super::unread::{
 };
 use super::word::Request;
 use crate::sys::bindings;
+use crate::sys::futex_hook::InPlace;
 use crate::sys::mm::{
     MmHold,
     MmId,
@@ -95,6 +96,8 @@ pub(crate) struct Watch<W: Wake> {
     /// Whose address `request` has.
     mm: MmId,
     _hold: MmHold,
+    /// Of one for wakes of futex(2).
+    hooks: Option<InPlace>,
     _count: Counted,
     _charge: Charge,
 }
@@ -110,6 +113,7 @@ impl<W: Wake> Watch<W> {
         charge: Charge,
         request: Request,
         signal: u32,
+        hooks: Option<InPlace>,
     ) -> Result<impl PinInit<Self>> {
         let (mm, hold) = MmHold::current()?;
 
@@ -124,6 +128,7 @@ impl<W: Wake> Watch<W> {
             opener: Opener::new(charge.user()),
             mm,
             _hold: hold,
+            hooks,
             _count: Counted::new(&FDS),
             _charge: charge,
         }))

@@ -92,8 +92,10 @@ pub(crate) struct Request {
 
 impl Request {
     /// The flags of `struct afutex_watch` that say how to wait.
-    const HOW: u32 =
-        bindings::AFUTEX_COMPARE | bindings::AFUTEX_READY | bindings::AFUTEX_PERSISTENT;
+    const HOW: u32 = bindings::AFUTEX_COMPARE
+        | bindings::AFUTEX_READY
+        | bindings::AFUTEX_PERSISTENT
+        | bindings::AFUTEX_NATIVE;
 
     /// Checks what a user asks for.
     ///
@@ -152,6 +154,11 @@ impl Request {
     #[inline]
     pub(crate) fn compares(&self) -> bool {
         self.has(bindings::AFUTEX_COMPARE)
+    }
+
+    /// Whether it is for wakes of futex(2).
+    pub(crate) fn is_native(&self) -> bool {
+        self.has(bindings::AFUTEX_NATIVE)
     }
 
     /// Compares the word, if that is asked for. Under the bucket's lock.

@@ -24,6 +24,7 @@ struct wait_queue_head;
 /* The module's parameters, in params.c. */
 extern unsigned long afutex_buckets;
 extern unsigned long afutex_max_user_watches;
+extern bool afutex_native;
 void afutex_params_init(void);
 
 /* User memory. */

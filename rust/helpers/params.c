@@ -16,6 +16,7 @@
 
 unsigned long afutex_buckets __read_mostly;
 unsigned long afutex_max_user_watches __read_mostly;
+bool afutex_native __read_mostly = true;
 
 /* All the watches of a user may take 4 % of the memory, as epoll has it. */
 static unsigned long default_max_user_watches(void)
@@ -73,3 +74,6 @@ MODULE_PARM_DESC(buckets, "Buckets of the futex table, a power of two (default: 
 module_param_cb(max_user_watches, &max_user_watches_ops, &afutex_max_user_watches, 0644);
 __MODULE_PARM_TYPE(max_user_watches, "ulong");
 MODULE_PARM_DESC(max_user_watches, "Watches that a user may have (default: 4 % of memory)");
+
+module_param_named(native, afutex_native, bool, 0444);
+MODULE_PARM_DESC(native, "Whether descriptors may wait for wakes of futex(2) (default: Y)");

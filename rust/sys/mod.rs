@@ -9,6 +9,7 @@
 pub(crate) mod bindings;
 pub(crate) mod fence;
 pub(crate) mod fifo;
+pub(crate) mod futex_hook;
 pub(crate) mod locked_vm;
 pub(crate) mod machine;
 pub(crate) mod misc_device;

@@ -12,6 +12,7 @@ use super::locked_vm::{
     UserId, //
 };
 use super::task;
+use core::mem::ManuallyDrop;
 use core::ptr::{
     self,
     NonNull, //
@@ -176,6 +177,18 @@ impl PageRef {
     pub(crate) fn folio(&self) -> FolioId {
         // SAFETY: By the type invariants the page is valid.
         unsafe { FolioId::of(self.page) }
+    }
+}
+
+impl PageRef {
+    /// One that is not dropped, of a page that somebody else holds.
+    ///
+    /// # Safety
+    ///
+    /// There must be a reference to `page` for as long as this is used.
+    pub(super) unsafe fn borrowed(page: NonNull<kernel::bindings::page>) -> ManuallyDrop<Self> {
+        // INVARIANT: The reference is as good as ours, by the safety requirements.
+        ManuallyDrop::new(Self { page })
     }
 }
 

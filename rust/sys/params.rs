@@ -28,3 +28,9 @@ pub(crate) fn max_user_watches() -> usize {
     // SAFETY: It may change at any time, as a whole.
     unsafe { (&raw const bindings::afutex_max_user_watches).read_volatile() }
 }
+
+/// Whether descriptors may wait for wakes of futex(2).
+pub(crate) fn native() -> bool {
+    // SAFETY: It does not change after the module was loaded.
+    unsafe { bindings::afutex_native }
+}

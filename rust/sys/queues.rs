@@ -438,6 +438,42 @@ impl<T: Item> Queues<T> {
         })
     }
 
+    /// The identity of a queue of which the first item that `counts` also `matches`.
+    pub(crate) fn find_first(
+        self: Pin<&mut Self>,
+        counts: impl Fn(&T) -> bool,
+        matches: impl Fn(&T) -> bool,
+    ) -> Option<T::Id>
+    where
+        T::Id: Copy,
+    {
+        let mut lead = self.first;
+
+        while !lead.is_null() {
+            let mut node = lead;
+            // SAFETY: By the type invariants leads, and all nodes on their queues, are valid and
+            // hold items.
+            unsafe {
+                loop {
+                    let item = (*(*node).item.get()).assume_init_ref();
+
+                    if counts(item) {
+                        if matches(item) {
+                            return Some(*item.id());
+                        }
+                        break;
+                    }
+                    node = (*(*node).queue.get()).next;
+                    if node == lead {
+                        break;
+                    }
+                }
+                lead = (*(*lead).leads.get()).next;
+            }
+        }
+        None
+    }
+
     /// Queues `item` in `node`, behind all others of its identity; gives it back if the node has
     /// one.
     ///

@@ -8,7 +8,8 @@
  * a __u64. Fields called "pad" or "reserved" must be zero.
  *
  * Wakes of afutex do not reach waiters of futex(2), nor the other way round: afutex
- * has a table of its own.
+ * has a table of its own. A descriptor may wait for the wakes of futex(2) instead:
+ * see AFUTEX_NATIVE.
  */
 #ifndef _UAPI_LINUX_AFUTEX_H
 #define _UAPI_LINUX_AFUTEX_H
@@ -31,7 +32,8 @@
  * struct afutex_call - the arguments of futex(2), as one structure
  * @uaddr:   address of the futex word
  * @op:      FUTEX_* command and flags of <linux/futex.h>
- * @val:     expected value (WAIT), number to wake (WAKE), signal or 0 (FD)
+ * @val:     expected value (WAIT), number to wake (WAKE), signal or 0, and
+ *	     AFUTEX_NATIVE (FD)
  * @timeout: address of a struct __kernel_timespec or 0, or val2, as in futex(2)
  * @uaddr2:  address of the second word, for the commands that have one
  * @val3:    bitset, expected value or operation, as in futex(2)
@@ -73,6 +75,7 @@ struct afutex_info {
 #define AFUTEX_FEATURE_FUTEX2	0x2	/* AFUTEX_IOC_WAIT, _WAKE, _REQUEUE, _WAITV */
 #define AFUTEX_FEATURE_WAKES	0x4	/* AFUTEX_IOC_WAKEV, _WAKE_ONE, _WAKE_ALL */
 #define AFUTEX_FEATURE_SET	0x8	/* AFUTEX_IOC_SET, _CTL, _SET_WAIT */
+#define AFUTEX_FEATURE_NATIVE	0x10	/* AFUTEX_NATIVE */
 
 /*
  * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
@@ -83,13 +86,21 @@ struct afutex_info {
 #define AFUTEX_COMPARE		0x0100	/* be armed only if the word holds val */
 #define AFUTEX_READY		0x0200	/* ... else be readable at once, not EAGAIN */
 #define AFUTEX_PERSISTENT	0x0400	/* stay armed, and count wakes */
+/*
+ * Wait for wakes of futex(2), not of afutex. Such a watch is an observer: futex(2)
+ * does not count it, each call that wakes the word counts one wake in it, whatever
+ * number and bits the call has, and it passes none on. There may be more wakes than
+ * calls, not fewer. Fixed for a member of a set.
+ */
+#define AFUTEX_NATIVE		0x0800
 
 /**
  * struct afutex_watch - what to wait for
  * @uaddr:  address of the word
  * @val:    expected value, with AFUTEX_COMPARE; otherwise 0
  * @mask:   the wakes to wait for, as FUTEX_WAIT_BITSET has it; not 0
- * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE, AFUTEX_COMPARE, _READY, _PERSISTENT
+ * @flags:  FUTEX2_SIZE_*, FUTEX2_PRIVATE, AFUTEX_COMPARE, _READY, _PERSISTENT,
+ *	    _NATIVE
  * @cookie: in a set, the user's own, given back with events; otherwise 0
  */
 struct afutex_watch {

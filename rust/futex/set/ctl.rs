@@ -4,6 +4,7 @@
 
 use super::super::arm::queue_if;
 use super::super::bucket::Waiter;
+use super::super::domain::Domain;
 use super::super::unread::Unread;
 use super::super::wakee::Wakee;
 use super::super::word::Request;
@@ -59,7 +60,7 @@ impl<'a> Arming<'a> {
     /// and passes on its unread wakes.
     fn change(&self, request: &Request, cookie: u64) -> Result<Option<Waiter<Wakee>>> {
         let member = self.0;
-        let table = &member.set.domain.table;
+        let table = member.table();
         let queued = table.dequeue(&member.entry);
         let mut ready = member.set.ready.lock();
         let waiter = queued.or(member.entry.take_disarmed(ready.as_mut()));
@@ -97,7 +98,7 @@ impl<'a> Arming<'a> {
     /// those of reading the word and of [`Table::key_for`](super::super::table::Table::key_for).
     fn arm(self, request: &Request, waiter: Option<Waiter<Wakee>>) -> Result {
         let member = self.0;
-        let table = &member.set.domain.table;
+        let table = member.table();
         // Spares the pin if the word differs already. And a word that cannot be read cannot be
         // waited for.
         let value = request.word.read()?;
@@ -171,7 +172,7 @@ impl Member<Wakee> {
         // Before it is dequeued: a task that queues it afterwards sees this.
         self.state(self.set.ready.lock().as_mut()).dead = true;
 
-        let queued = self.set.domain.table.dequeue(&self.entry);
+        let queued = self.table().dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
         let spare = queued.and_then(|waiter| self.entry.disarm(ready.as_mut(), waiter).err());
         ready.as_mut().list().remove(&self.link);
@@ -191,7 +192,7 @@ impl Member<Wakee> {
         let unread = core::mem::take(&mut self.state(ready.as_mut()).unread);
         drop(ready);
 
-        let table = &self.set.domain.table;
+        let table = self.table();
         table.pass_on(waiter.key.key(), unread);
     }
 }
@@ -208,8 +209,9 @@ impl Set<Wakee> {
         match item.op {
             bindings::AFUTEX_CTL_ADD => {
                 let request = Request::check(&item.watch)?;
+                let hooks = Domain::select(&this.domain, request.is_native())?.1;
                 this.quota.charge_one()?;
-                let member = Member::new(this, &request, item.watch.cookie)
+                let member = Member::new(this, &request, item.watch.cookie, hooks)
                     .inspect_err(|_| this.quota.uncharge(1))?;
                 let arming = Arming::begin(&member)?;
                 let id = this
@@ -228,6 +230,9 @@ impl Set<Wakee> {
             bindings::AFUTEX_CTL_MOD => {
                 let request = Request::check(&item.watch)?;
                 let member = this.members.get(item.id).ok_or(ENOENT)?;
+                if request.is_native() != member.is_native() {
+                    return Err(EINVAL);
+                }
 
                 let arming = Arming::begin(&member)?;
                 let waiter = arming.change(&request, item.watch.cookie)?;

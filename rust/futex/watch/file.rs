@@ -380,6 +380,7 @@ impl PseudoFile for Watch<Wakee> {
         seq_print!(out, "afutex-kind:\t{}\n", kind.map_or("none", Kind::name));
         seq_print!(out, "afutex-state:\t{}\n", state);
         seq_print!(out, "afutex-wakes:\t{}\n", unread.count());
+        seq_print!(out, "afutex-native:\t{}\n", u8::from(self.hooks.is_some()));
         seq_print!(out, "afutex-signal:\t{}\n", self.signal);
         self.opener.show_word(out, self.request.word);
     }

@@ -1,0 +1,686 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Sees the wakes of futex(2), which the kernel tells no module of, by function
+ * hooks in its text.
+ *
+ * Where a wake is seen
+ *
+ *   function                          where   who calls it
+ *   futex_wake                        entry   FUTEX_WAKE(_BITSET), futex_wake(2), io_uring, the
+ *                                             end of a thread, the death of a robust lock's owner
+ *   futex_requeue                     entry   FUTEX_(CMP_)REQUEUE, futex_requeue(2)
+ *   futex_wake_op                     exit    FUTEX_WAKE_OP
+ *   futex_robust_list_clear_pending   entry   futex_wake, for FUTEX_ROBUST_UNLOCK
+ *
+ * A wake may be reported too often, and never too early: who waits looks at the
+ * word after it was told. So the entry is right where the word was stored to
+ * before the call. FUTEX_WAKE_OP stores inside, and only its exit is late
+ * enough. FUTEX_ROBUST_UNLOCK stores inside of futex_wake(), whose exit would
+ * cost all other wakes too much: the task notes the word at the entry, and
+ * takes the note at the next thing that it calls after the store.
+ *
+ * Nobody misses a wake
+ *
+ *   watch                                 waker
+ *
+ *   afutex_hook_get()                     *word = new;        (or inside, see above)
+ *     patch the text
+ *     all CPUs: smp_mb()        (A)       futex_wake()
+ *     look for suspects         (B)         the hook, if it is there
+ *   counts[word] += 1;                        smp_mb();
+ *   smp_mb();                                 if counts[word] == 0
+ *   if *word != expected                          return;
+ *       return EAGAIN;                        tell the watches
+ *   ...
+ *
+ * Where the hook runs, it is the store buffer of table.rs. It does not run for
+ * a call that began before the text was patched. Of such a call, the CPU passes
+ * the place of the hook before its barrier of A, and with it what was stored
+ * before the call: the watch sees it. Stores inside the call may come any time
+ * later, though, if it is preempted or waits for a page: B looks for tasks that
+ * are in such a call, and has each report, when it returns to user space, that
+ * any word may have been woken.
+ *
+ * In which context it is told
+ *
+ * The functions are called by tasks, which hold no spinlock. A hook at an entry
+ * runs with preemption and interrupts on and tells the watches at once, unless
+ * another tracer is at the same function: all are called with preemption off
+ * then. With preemption off, and at an exit, where it is off too, memory must
+ * not be freed that vfree() frees; and with PREEMPT_RT, spinlocks sleep. So there
+ * the wake is left to a worker, by a ring for each CPU. A ring that is full
+ * makes it the wake of any word.
+ *
+ * With PREEMPT_RT all wakes are left to the worker: to wait for a spinlock is to
+ * sleep there, and what removes a hook waits, by RCU tasks, until all tasks that
+ * were in one have slept or left the kernel. For the same reason the hook never
+ * sleeps elsewhere either. When unregister_ftrace_function() returns, nobody is
+ * in a hook at an entry; at an exit it is sched RCU, for which
+ * unregister_fprobe() waits.
+ *
+ * The page of a shared word is looked for without a fault. If it is not found,
+ * all words at that offset of a page count as woken.
+ */
+
+#include <linux/ftrace.h>
+#include <linux/fprobe.h>
+#include <linux/futex.h>
+
+#include "futex_hook.h"
+#include "helpers/mm_id.h"
+
+#if defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) && defined(CONFIG_FPROBE)
+
+#include <linux/bitmap.h>
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/task_work.h>
+#include <linux/uaccess.h>
+#include <linux/workqueue.h>
+
+#include <asm/syscall.h>
+
+/* Internal to the kernel: where its source is there, the constants below are checked by it. */
+#ifdef AFUTEX_FUTEX_H
+#include AFUTEX_FUTEX_H
+#endif
+
+/* How long the hooks stay when there is no more use for them. */
+#define LINGER			(5 * HZ)
+
+/* FLAGS_* of kernel/futex/futex.h. */
+#define HOOK_SHARED		0x0010
+#define HOOK_ROBUST_UNLOCK	0x0400
+#ifdef AFUTEX_FUTEX_H
+static_assert(HOOK_SHARED == FLAGS_SHARED);
+#ifdef FUTEX_ROBUST_UNLOCK
+static_assert(HOOK_ROBUST_UNLOCK == FLAGS_ROBUST_UNLOCK);
+#endif
+#endif
+
+/* A wake that is left to the worker. */
+struct left_wake {
+	u64 mm;
+	unsigned long addr;
+	/* Of a shared word. A reference. */
+	struct page *page;
+};
+
+/* Of what is in the number of an mm, what distinguishes it: counted, or an address. */
+#ifdef CONFIG_X86
+#define HOOK_MM_STEP	1
+#else
+#define HOOK_MM_STEP	SMP_CACHE_BYTES
+#endif
+
+#define RING_SIZE 64
+
+/* The CPU writes at head, with preemption off; the worker reads at tail. */
+struct ring {
+	unsigned int head;
+	unsigned int tail;
+	struct left_wake wakes[RING_SIZE];
+};
+
+/* A word that a task is about to unlock. */
+struct note {
+	raw_spinlock_t lock;
+	struct task_struct *task;
+	unsigned long addr;
+	unsigned int flags;
+	/* Another task's note was overwritten. */
+	bool lost;
+};
+
+#define NOTE_BITS 8
+
+/* A call in which a word may be stored to, and which began before the hooks were there. */
+struct suspect {
+	struct callback_head work;
+};
+
+static struct {
+	const struct afutex_hook_ops *ops;
+	void *data;
+	/* How many watch a word, or are about to, by count_of(). */
+	atomic_t counts[AFUTEX_HOOK_COUNTS];
+
+	/* What uses the hooks. */
+	atomic_t users;
+	/* Protects in_place, and how it is brought about. */
+	struct mutex lock;
+	bool in_place;
+	struct delayed_work remove;
+
+	struct workqueue_struct *workqueue;
+	struct work_struct work;
+	struct ring __percpu *rings;
+	/* For the worker: any word was woken; one at an offset in its page. */
+	bool any;
+	DECLARE_BITMAP(offsets, AFUTEX_HOOK_COUNTS);
+	struct note *notes;
+	bool had_suspects;
+
+	u64 hooked;
+	atomic64_t handed_on;
+	atomic64_t unknown;
+} hook;
+
+static __always_inline unsigned long offset_of(unsigned long addr)
+{
+	return addr / AFUTEX_HOOK_STEP % AFUTEX_HOOK_COUNTS;
+}
+
+static __always_inline atomic_t *count_of(u64 mm, unsigned long addr, bool shared)
+{
+	if (!shared)
+		addr += mm / HOOK_MM_STEP * AFUTEX_HOOK_STEP;
+	return &hook.counts[offset_of(addr)];
+}
+
+/* What was written for the worker before is seen by it. */
+static notrace void call_worker(void)
+{
+	queue_work(hook.workqueue, &hook.work);
+}
+
+static notrace void leave_any(void)
+{
+	atomic64_inc(&hook.unknown);
+	WRITE_ONCE(hook.any, true);
+	call_worker();
+}
+
+static notrace void leave_offset(unsigned long addr)
+{
+	atomic64_inc(&hook.unknown);
+	set_bit(offset_of(addr), hook.offsets);
+	call_worker();
+}
+
+/* The page of a shared word, or NULL, without a fault. */
+static __always_inline struct page *find_page(unsigned long addr)
+{
+	struct page *page;
+
+	if (!current->mm || get_user_pages_fast_only(addr & PAGE_MASK, 1, 0, &page) != 1)
+		return NULL;
+	return page;
+}
+
+static notrace void leave_wake(unsigned long addr, unsigned int flags)
+{
+	struct page *page = NULL;
+	struct left_wake *wake;
+	struct ring *ring;
+	unsigned int head;
+
+	preempt_disable_notrace();
+	ring = this_cpu_ptr(hook.rings);
+	head = ring->head;
+	if (head - smp_load_acquire(&ring->tail) == RING_SIZE) {
+		leave_any();
+		goto out;
+	}
+	if (flags & HOOK_SHARED) {
+		page = find_page(addr);
+		if (!page) {
+			leave_offset(addr);
+			goto out;
+		}
+	}
+	wake = &ring->wakes[head % RING_SIZE];
+	wake->mm = mm_id(current->mm);
+	wake->addr = addr;
+	wake->page = page;
+	smp_store_release(&ring->head, head + 1);
+	atomic64_inc(&hook.handed_on);
+	call_worker();
+out:
+	preempt_enable_notrace();
+}
+
+/* Somebody may watch the word. */
+static noinline notrace void see_wake(unsigned long addr, unsigned int flags)
+{
+	struct page *page;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !preemptible()) {
+		leave_wake(addr, flags);
+		return;
+	}
+	if (!(flags & HOOK_SHARED)) {
+		hook.ops->woken(hook.data, mm_id(current->mm), addr, NULL);
+		return;
+	}
+	page = find_page(addr);
+	if (!page) {
+		leave_offset(addr);
+		return;
+	}
+	hook.ops->woken(hook.data, mm_id(current->mm), addr, page);
+	put_page(page);
+}
+
+/* The word was stored to, and is woken. */
+static __always_inline void see(unsigned long addr, unsigned int flags)
+{
+	/* The watch counts itself before it looks at the word. */
+	smp_mb();
+	if (unlikely(atomic_read(count_of(mm_id(current->mm), addr, flags & HOOK_SHARED))))
+		see_wake(addr, flags);
+}
+
+#ifdef FUTEX_ROBUST_UNLOCK
+static __always_inline struct note *note_of(struct task_struct *task)
+{
+	return &hook.notes[hash_ptr(task, NOTE_BITS)];
+}
+
+/* The word will be stored to before clear_pending() is called. */
+static noinline notrace void note_word(unsigned long addr, unsigned int flags)
+{
+	struct note *note = note_of(current);
+
+	raw_spin_lock(&note->lock);
+	if (note->task && note->task != current)
+		note->lost = true;
+	note->task = current;
+	note->addr = addr;
+	note->flags = flags;
+	raw_spin_unlock(&note->lock);
+}
+
+/*
+ * Others than futex_wake() call it too, who have nothing noted; who had, but it
+ * was overwritten, cannot be told from them.
+ */
+static notrace void clear_pending(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops, struct ftrace_regs *regs)
+{
+	struct note *note = note_of(current);
+	unsigned int flags = 0;
+	unsigned long addr = 0;
+	bool is_mine, lost;
+
+	raw_spin_lock(&note->lock);
+	is_mine = note->task == current;
+	lost = note->lost;
+	if (is_mine) {
+		addr = note->addr;
+		flags = note->flags;
+		note->task = NULL;
+	}
+	raw_spin_unlock(&note->lock);
+
+	if (is_mine)
+		see(addr, flags);
+	else if (lost)
+		leave_any();
+}
+
+static struct ftrace_ops unlock_ops = {
+	.func = clear_pending,
+	.flags = FTRACE_OPS_FL_PERMANENT,
+};
+#endif
+
+static notrace void wake_entry(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops, struct ftrace_regs *regs)
+{
+	unsigned long addr = ftrace_regs_get_argument(regs, 0);
+	unsigned int flags = ftrace_regs_get_argument(regs, 1);
+
+#ifdef FUTEX_ROBUST_UNLOCK
+	if (unlikely(flags & HOOK_ROBUST_UNLOCK)) {
+		note_word(addr, flags);
+		return;
+	}
+#endif
+	see(addr, flags);
+}
+
+static struct ftrace_ops wake_ops = {
+	.func = wake_entry,
+	.flags = FTRACE_OPS_FL_PERMANENT,
+};
+
+/* The arguments of futex_wake_op() are where they are since 2.6.14. */
+struct wake_op {
+	unsigned long addr;
+	unsigned long addr2;
+	unsigned int flags;
+};
+
+static notrace int wake_op_entry(struct fprobe *probe, unsigned long ip, unsigned long ret_ip,
+				 struct ftrace_regs *regs, void *data)
+{
+	struct wake_op *op = data;
+
+	op->addr = ftrace_regs_get_argument(regs, 0);
+	op->flags = ftrace_regs_get_argument(regs, 1);
+	op->addr2 = ftrace_regs_get_argument(regs, 2);
+	return 0;
+}
+
+/* Whether the second word is woken depends on what it held: it may not have been. */
+static notrace void wake_op_exit(struct fprobe *probe, unsigned long ip, unsigned long ret_ip,
+				 struct ftrace_regs *regs, void *data)
+{
+	struct wake_op *op = data;
+
+	see(op->addr, op->flags);
+	see(op->addr2, op->flags);
+}
+
+static bool is_probed;
+static struct fprobe wake_op_probe = {
+	.entry_handler = wake_op_entry,
+	.exit_handler = wake_op_exit,
+	.entry_data_size = sizeof(struct wake_op),
+};
+
+/* Reports what was left to it. */
+static void worker(struct work_struct *work)
+{
+	unsigned long offsets[BITS_TO_LONGS(AFUTEX_HOOK_COUNTS)];
+	unsigned long found = 0;
+	int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		struct ring *ring = per_cpu_ptr(hook.rings, cpu);
+		unsigned int tail = ring->tail;
+
+		while (tail != smp_load_acquire(&ring->head)) {
+			struct left_wake wake = ring->wakes[tail % RING_SIZE];
+
+			smp_store_release(&ring->tail, ++tail);
+			hook.ops->woken(hook.data, wake.mm, wake.addr, wake.page);
+			if (wake.page)
+				put_page(wake.page);
+			cond_resched();
+		}
+	}
+
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		offsets[i] = READ_ONCE(hook.offsets[i]) ? xchg(&hook.offsets[i], 0) : 0;
+		found |= offsets[i];
+	}
+	if (xchg(&hook.any, false))
+		hook.ops->any_woken(hook.data, NULL);
+	else if (found)
+		hook.ops->any_woken(hook.data, offsets);
+}
+
+static void suspect_returns(struct callback_head *work)
+{
+	kfree(container_of(work, struct suspect, work));
+	leave_any();
+	module_put(THIS_MODULE);
+}
+
+/* futex and futex_time64 have these numbers for 32-bit programs of all machines that have them. */
+#define NR_FUTEX_32		240
+#define NR_FUTEX_TIME64_32	422
+#define X32_BIT			0x40000000
+
+/*
+ * Whether the task is in a call that stores to a word inside. One that is has a
+ * stack, and its registers at the call do not change. One that is not may look
+ * like it, or lose its stack at this moment.
+ */
+static bool is_suspect(struct task_struct *task)
+{
+	struct pt_regs regs;
+	unsigned long args[6];
+	int nr;
+
+	if (task->flags & (PF_KTHREAD | PF_USER_WORKER))
+		return false;
+	if (copy_from_kernel_nofault(&regs, task_pt_regs(task), sizeof(regs)))
+		return false;
+	nr = syscall_get_nr(task, &regs) & ~X32_BIT;
+	if (nr != __NR_futex &&
+	    (!IS_ENABLED(CONFIG_COMPAT) || (nr != NR_FUTEX_32 && nr != NR_FUTEX_TIME64_32)))
+		return false;
+	syscall_get_arguments(task, &regs, args);
+#ifdef FUTEX_ROBUST_UNLOCK
+	if (args[1] & FUTEX_ROBUST_UNLOCK)
+		return true;
+#endif
+	return (args[1] & FUTEX_CMD_MASK) == FUTEX_WAKE_OP;
+}
+
+static int find_suspects(void)
+{
+	struct task_struct *group, *task;
+	struct suspect *suspect;
+	int ret = 0;
+
+	rcu_read_lock();
+	for_each_process_thread(group, task) {
+		if (!is_suspect(task))
+			continue;
+		suspect = kmalloc_obj(*suspect, GFP_NOWAIT);
+		if (!suspect) {
+			ret = -ENOMEM;
+			goto out;
+		}
+		__module_get(THIS_MODULE);
+		hook.had_suspects = true;
+		init_task_work(&suspect->work, suspect_returns);
+		if (task_work_add(task, &suspect->work, TWA_RESUME)) {
+			/* It has left all calls. */
+			kfree(suspect);
+			module_put(THIS_MODULE);
+		}
+	}
+out:
+	rcu_read_unlock();
+	return ret;
+}
+
+static void fence(void *unused)
+{
+	smp_mb();
+}
+
+static int filter(struct ftrace_ops *ops, const char *function, bool reset)
+{
+	char name[KSYM_NAME_LEN];
+	ssize_t len = strscpy(name, function);
+
+	return ftrace_set_filter(ops, name, len, reset);
+}
+
+static void take_away(struct ftrace_ops *ops)
+{
+	if (ops->flags & FTRACE_OPS_FL_ENABLED)
+		WARN_ON(unregister_ftrace_function(ops));
+	ftrace_free_filter(ops);
+}
+
+static void hook_remove(void)
+{
+	if (is_probed)
+		WARN_ON(unregister_fprobe(&wake_op_probe));
+	is_probed = false;
+#ifdef FUTEX_ROBUST_UNLOCK
+	take_away(&unlock_ops);
+#endif
+	take_away(&wake_ops);
+	WRITE_ONCE(hook.in_place, false);
+}
+
+/* With an empty filter all functions would be hooked: one that is not there is an error. */
+static int hook_place(void)
+{
+	static const char * const wake_op[] = { "futex_wake_op" };
+	int ret;
+
+	ret = filter(&wake_ops, "futex_wake", true);
+	if (!ret)
+		ret = filter(&wake_ops, "futex_requeue", false);
+	if (!ret)
+		ret = register_ftrace_function(&wake_ops);
+#ifdef FUTEX_ROBUST_UNLOCK
+	if (!ret)
+		ret = filter(&unlock_ops, "futex_robust_list_clear_pending", true);
+	if (!ret)
+		ret = register_ftrace_function(&unlock_ops);
+#endif
+	if (!ret)
+		ret = register_fprobe_syms(&wake_op_probe, (const char **)wake_op, 1);
+	is_probed = !ret;
+	if (!ret) {
+		hook.hooked++;
+		on_each_cpu(fence, NULL, 1);
+		ret = find_suspects();
+	}
+	if (ret)
+		hook_remove();
+	WRITE_ONCE(hook.in_place, !ret);
+	return ret == -ENOMEM ? ret : ret ? -EOPNOTSUPP : 0;
+}
+
+/* What is allocated when the first watch comes, and kept. */
+static int prepare(void)
+{
+	int i;
+
+	if (!hook.notes) {
+		hook.notes = kzalloc_objs(*hook.notes, 1 << NOTE_BITS);
+		if (!hook.notes)
+			return -ENOMEM;
+		for (i = 0; i < 1 << NOTE_BITS; i++)
+			raw_spin_lock_init(&hook.notes[i].lock);
+	}
+	if (!hook.rings)
+		hook.rings = alloc_percpu(struct ring);
+	if (!hook.workqueue)
+		hook.workqueue = alloc_workqueue("afutex", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	return hook.rings && hook.workqueue ? 0 : -ENOMEM;
+}
+
+static void remove_unused(struct work_struct *work)
+{
+	guard(mutex)(&hook.lock);
+	if (hook.in_place && !atomic_read(&hook.users))
+		hook_remove();
+}
+
+/*
+ * From when it returns until afutex_hook_put(), wakes are reported. -EINTR when
+ * killed.
+ */
+int afutex_hook_get(void)
+{
+	int ret = 0;
+
+	if (atomic_inc_not_zero(&hook.users))
+		return 0;
+	if (mutex_lock_killable(&hook.lock))
+		return -EINTR;
+	if (!hook.in_place)
+		ret = prepare() ?: hook_place();
+	if (!ret)
+		atomic_inc(&hook.users);
+	mutex_unlock(&hook.lock);
+	return ret;
+}
+
+/* The last use leaves the hooks for a while: to patch text is dear. */
+void afutex_hook_put(void)
+{
+	if (atomic_dec_and_test(&hook.users))
+		mod_delayed_work(system_dfl_wq, &hook.remove, LINGER);
+}
+
+/* A full barrier. */
+void afutex_hook_count(u64 mm, unsigned long addr, bool shared, int count)
+{
+	atomic_add_return(count, count_of(mm, addr, shared));
+}
+
+void afutex_hook_init(const struct afutex_hook_ops *ops, void *data)
+{
+	hook.ops = ops;
+	hook.data = data;
+	mutex_init(&hook.lock);
+	INIT_DELAYED_WORK(&hook.remove, remove_unused);
+	INIT_WORK(&hook.work, worker);
+}
+
+/* When it returns, nothing is reported, and nothing will be. */
+void afutex_hook_exit(void)
+{
+	mutex_lock(&hook.lock);
+	if (hook.in_place)
+		hook_remove();
+	mutex_unlock(&hook.lock);
+	/* A suspect lets go of the module a few instructions before it has left it. */
+	if (hook.had_suspects)
+		synchronize_rcu_tasks();
+	if (hook.workqueue)
+		destroy_workqueue(hook.workqueue);
+	/* A hook, or the worker, may have held the last watch. */
+	cancel_delayed_work_sync(&hook.remove);
+	free_percpu(hook.rings);
+	kfree(hook.notes);
+}
+
+bool afutex_hook_is_supported(void)
+{
+	return true;
+}
+
+void afutex_hook_read_stats(struct afutex_hook_stats *stats)
+{
+	stats->hooked = READ_ONCE(hook.hooked);
+	stats->handed_on = atomic64_read(&hook.handed_on);
+	stats->unknown = atomic64_read(&hook.unknown);
+	stats->in_place = READ_ONCE(hook.in_place);
+}
+
+#else
+
+void afutex_hook_init(const struct afutex_hook_ops *ops, void *data)
+{
+}
+
+void afutex_hook_count(u64 mm, unsigned long addr, bool shared, int count)
+{
+}
+
+void afutex_hook_exit(void)
+{
+}
+
+int afutex_hook_get(void)
+{
+	return -EOPNOTSUPP;
+}
+
+void afutex_hook_put(void)
+{
+}
+
+bool afutex_hook_is_supported(void)
+{
+	return false;
+}
+
+void afutex_hook_read_stats(struct afutex_hook_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+}
+
+#endif
