@@ -178,6 +178,7 @@ static const struct {
 	{ "sleepers", sleepers, true },
 	{ "scale", scale, true },
 	{ "spread", spread, true },
+	{ "native", native, true },
 	{ "memory", memory, false },
 	{ "throughput", throughput, false },
 };

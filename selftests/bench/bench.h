@@ -225,6 +225,7 @@ void sets(void);
 void sleepers(void);
 void scale(void);
 void spread(void);
+void native(void);
 void memory(void);
 void throughput(void);
 
