@@ -5,15 +5,15 @@
  *
  * Where a wake is seen
  *
- *   function                          where   who calls it
+ *   function                          where   callers
  *   futex_wake                        entry   FUTEX_WAKE(_BITSET), futex_wake(2), io_uring, the
  *                                             end of a thread, the death of a robust lock's owner
  *   futex_requeue                     entry   FUTEX_(CMP_)REQUEUE, futex_requeue(2)
  *   futex_wake_op                     exit    FUTEX_WAKE_OP
  *   futex_robust_list_clear_pending   entry   futex_wake, for FUTEX_ROBUST_UNLOCK
  *
- * A wake may be reported too often, and never too early: who waits looks at the
- * word after it was told. So the entry is right where the word was stored to
+ * A wake may be reported too often, and never too early: a watcher looks at the
+ * word when it is notified. So the entry is right where the word was stored to
  * before the call. FUTEX_WAKE_OP stores inside, and only its exit is late
  * enough. FUTEX_ROBUST_UNLOCK stores inside of futex_wake(), whose exit would
  * cost all other wakes too much: the task notes the word at the entry, and
@@ -41,7 +41,7 @@
  * are in such a call, and has each report, when it returns to user space, that
  * any word may have been woken.
  *
- * In which context it is told
+ * In which context watches are notified
  *
  * The functions are called by tasks, which hold no spinlock. A hook at an entry
  * runs with preemption and interrupts on and tells the watches at once, unless
@@ -54,7 +54,7 @@
  * With PREEMPT_RT all wakes are left to the worker: to wait for a spinlock is to
  * sleep there, and what removes a hook waits, by RCU tasks, until all tasks that
  * were in one have slept or left the kernel. For the same reason the hook never
- * sleeps elsewhere either. When unregister_ftrace_function() returns, nobody is
+ * sleeps elsewhere either. When unregister_ftrace_function() returns, no task is
  * in a hook at an entry; at an exit it is sched RCU, for which
  * unregister_fprobe() waits.
  *
@@ -300,8 +300,8 @@ static noinline notrace void note_word(unsigned long addr, unsigned int flags)
 }
 
 /*
- * Others than futex_wake() call it too, who have nothing noted; who had, but it
- * was overwritten, cannot be told from them.
+ * Others than futex_wake() call it too, and have nothing noted. A task whose note
+ * was overwritten cannot be distinguished from them.
  */
 static notrace void clear_pending(unsigned long ip, unsigned long parent_ip,
 				  struct ftrace_ops *ops, struct ftrace_regs *regs)

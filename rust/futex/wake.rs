@@ -209,7 +209,7 @@ impl<W: Wake> Table<W> {
     /// Passes on wakes that were counted for a waiter on `key` and not read, even if the task is
     /// killed. No lock may be held.
     ///
-    /// What observes wakes of futex(2) took them from nobody, and has none to pass on.
+    /// A watch of wakes of futex(2) observes: it took none from a waiter, and has none to pass on.
     pub(crate) fn pass_on(&self, key: &Key, unread: Unread) {
         let bucket = self.bucket_of(key);
 

@@ -165,7 +165,10 @@ impl Wake for Wakee {
             Wakee::Member(member) => {
                 let queue = &mut *wanted.wake_q;
                 // One notice for all members of a set that are woken one after the other.
-                let is_noted = |last: &Notice| matches!(last, Notice::Set(set) if Arc::ptr_eq(set, &member.set));
+                let is_noted = |last: &Notice| match last {
+                    Notice::Set(set) => Arc::ptr_eq(set, &member.set),
+                    _ => false,
+                };
 
                 if !queue.last().is_some_and(is_noted) {
                     queue.push(Notice::Set(member.set.clone()));

@@ -27,7 +27,7 @@ impl Fenced {
         Self(())
     }
 
-    /// The hooks of futex(2) pass one before they call anybody.
+    /// The hooks of futex(2) pass one before they call back.
     pub(super) fn by_hook() -> Self {
         Self(())
     }

@@ -80,7 +80,8 @@ impl<O: Observer> Registration<O> {
     pub(crate) fn new(observer: Arc<O>) -> Self {
         let observer = observer.into_foreign();
 
-        // SAFETY: The operations are static, and `drop` keeps the observer until nobody calls them.
+        // SAFETY: The operations are static, and `drop` keeps the observer until they are not
+        // called any more.
         unsafe { bindings::afutex_hook_init(const { &Self::OPS }, observer) };
         // INVARIANT: Just called.
         Self {
@@ -127,7 +128,7 @@ impl<O: Observer> Registration<O> {
 
 impl<O: Observer> Drop for Registration<O> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it was initialised. From then on nobody calls.
+        // SAFETY: By the type invariants it was initialised. From then on it is not called.
         unsafe { bindings::afutex_hook_exit() };
         // SAFETY: By the type invariants it is ours, from `into_foreign`.
         drop(unsafe { <Arc<O> as ForeignOwnable>::from_foreign(self.observer) });
@@ -138,8 +139,9 @@ impl<O: Observer> Drop for Registration<O> {
 pub(crate) struct InPlace(());
 
 impl InPlace {
-    /// Puts them in place, unless they are. All wakes are seen whose words are stored to later: who
-    /// looks at a word from here on either sees the store, or is called. May sleep.
+    /// Puts them in place, unless they are. All wakes are seen whose words are stored to later: a
+    /// caller that looks at a word from here on sees the store, or its observer is called. May
+    /// sleep.
     ///
     /// # Errors
     ///
@@ -158,9 +160,9 @@ impl Drop for InPlace {
     }
 }
 
-/// Counts who watches a word, or is about to: `addr` of the memory `mm`, or, for a shared word, any
-/// address at that offset of a page. A wake of a word that is not counted is not reported. Counting
-/// up is a full barrier.
+/// Counts the watches of a word, and those about to be queued: `addr` of the memory `mm`, or, for a
+/// shared word, any address at that offset of a page. A wake of a word that is not counted is not
+/// reported. Counting up is a full barrier.
 pub(crate) fn count(mm: Option<usize>, addr: usize, count: i32) {
     // SAFETY: It adds to one of a fixed number of counts.
     unsafe { bindings::afutex_hook_count(mm.unwrap_or(0) as u64, addr, mm.is_none(), count) };

@@ -181,7 +181,7 @@ impl PageRef {
 }
 
 impl PageRef {
-    /// One that is not dropped, of a page that somebody else holds.
+    /// One that is not dropped, of a page that the caller holds.
     ///
     /// # Safety
     ///
