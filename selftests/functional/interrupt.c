@@ -348,14 +348,17 @@ static pid_t start(struct __test_metadata *_metadata, struct shared *s,
 	return pid;
 }
 
-/* Interrupts a sleep that has a deadline until it ends, and until no earlier than that. */
-static void check_deadline(struct __test_metadata *_metadata, struct shared *s,
+/*
+ * Interrupts a sleep that has a deadline until it ends, and until no earlier than that. Returns how
+ * often it began.
+ */
+static int check_deadline(struct __test_metadata *_metadata, struct shared *s,
 			   const struct how *how, int (*sleep)(struct shared *))
 {
-	int times;
+	int times, sleeps = 1;
 
 	/* On a slow machine it may end before it was interrupted a few times. */
-	for (s->timeout_ns = TIMEOUT_MS * 1000000ULL;; s->timeout_ns *= 4) {
+	for (s->timeout_ns = TIMEOUT_MS * 1000000ULL;; s->timeout_ns *= 4, sleeps++) {
 		pid_t pid = start(_metadata, s, how, sleep);
 
 		for (times = 0; times < 10 * TIMES && !s->done;) {
@@ -373,6 +376,7 @@ static void check_deadline(struct __test_metadata *_metadata, struct shared *s,
 	EXPECT_EQ(-1, s->ret);
 	EXPECT_EQ(ETIMEDOUT, s->err);
 	EXPECT_GE(s->slept, (int64_t)s->timeout_ns);
+	return sleeps;
 }
 
 #define GOES_ON_TO_ITS_DEADLINE(name)					\
@@ -393,9 +397,9 @@ GOES_ON_TO_ITS_DEADLINE(set_wait)
 TEST_F_TIMEOUT(interrupt, set_wait_with_items_goes_on_to_its_deadline, 300)
 {
 	long before = counter("queued");
+	int sleeps = check_deadline(_metadata, self->s, &variant->how, sleep_set_wait_items);
 
-	check_deadline(_metadata, self->s, &variant->how, sleep_set_wait_items);
-	EXPECT_EQ(before + 1, counter("queued"));
+	EXPECT_EQ(before + sleeps, counter("queued"));
 	EXPECT_EQ(0, self->s->wait.nr_items);
 	EXPECT_EQ(1, self->s->wait.nr_events);
 }
@@ -609,8 +613,11 @@ static int sleep_in_threads(struct shared *s)
 TEST_F_TIMEOUT(handled, many_relative_waits_go_on, 300)
 {
 	struct shared *s = self->s;
-	pid_t pid = start_handled(s, sleep_in_threads);
+	pid_t pid;
 
+	if (rounds(100) < 100)
+		SKIP(return, "on a slow kernel the first has ended when the last begins");
+	pid = start_handled(s, sleep_in_threads);
 	ASSERT_GT(pid, 0);
 	ASSERT_EQ(0, freeze_set_up(s, pid));
 	EXPECT_TRUE(eventually(s->done || counter("queued") == THREADS));
