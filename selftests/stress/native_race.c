@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(native_race, no_wake_is_missed, 1800)
 
 	fd = native_watch(self->dev, &race->word, variant->scope, 0, 0);
 	ASSERT_GE(fd, 0);
-	for (int round = 1; round <= rounds(20000); round++) {
+	for (int round = 1; round <= rounds(5000); round++) {
 		uint32_t before;
 		bool timely = true;
 
@@ -205,7 +205,7 @@ TEST_F_TIMEOUT(native_race, no_wake_is_missed, 1800)
 		pthread_join(sleeper, NULL);
 	EXPECT_EQ(0, race->failed);
 	EXPECT_EQ(armed, fired);
-	TH_LOG("armed %d times in %d rounds", armed, rounds(20000));
+	TH_LOG("armed %d times in %d rounds", armed, rounds(5000));
 	close(fd);
 }
 
@@ -239,7 +239,7 @@ TEST_F_TIMEOUT(native_race, first_watch_of_many, 1800)
 		}
 	}
 	close(self->dev);
-	for (int round = 0; round < rounds(1000); round++) {
+	for (int round = 0; round < rounds(50); round++) {
 		uint32_t seen;
 		int fd;
 
