@@ -226,6 +226,7 @@ static notrace void leave_wake(unsigned long addr, unsigned int flags)
 	preempt_disable_notrace();
 	ring = this_cpu_ptr(hook.rings);
 	head = ring->head;
+	/* Pairs with the release of the worker: the entry was read. */
 	if (head - smp_load_acquire(&ring->tail) == RING_SIZE) {
 		leave_any();
 		goto out;
@@ -241,6 +242,7 @@ static notrace void leave_wake(unsigned long addr, unsigned int flags)
 	wake->mm = mm_id(current->mm);
 	wake->addr = addr;
 	wake->page = page;
+	/* Pairs with the acquire of the worker: the entry is written. */
 	smp_store_release(&ring->head, head + 1);
 	atomic64_inc(&hook.handed_on);
 	call_worker();
@@ -399,9 +401,11 @@ static void worker(struct work_struct *work)
 		struct ring *ring = per_cpu_ptr(hook.rings, cpu);
 		unsigned int tail = ring->tail;
 
+		/* Pairs with the release of the waker: the entry is written. */
 		while (tail != smp_load_acquire(&ring->head)) {
 			struct left_wake wake = ring->wakes[tail % RING_SIZE];
 
+			/* Pairs with the acquire of the waker: the entry was read. */
 			smp_store_release(&ring->tail, ++tail);
 			hook.ops->woken(hook.data, wake.mm, wake.addr, wake.page);
 			if (wake.page)
@@ -490,6 +494,7 @@ out:
 
 static void fence(void *unused)
 {
+	/* A in the essay: orders the stores of wakers on this CPU before the watch's look. */
 	smp_mb();
 }
 

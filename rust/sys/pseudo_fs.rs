@@ -344,7 +344,7 @@ impl<T: PseudoFsType> Drop for MountPin<T> {
 
         if is_last {
             // If it is queued already it has not looked yet.
-            let _ = workqueue::system_unbound().enqueue(self.fs.clone());
+            let _ = workqueue::system_long().enqueue(self.fs.clone());
         }
     }
 }

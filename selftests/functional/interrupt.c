@@ -353,7 +353,7 @@ static pid_t start(struct __test_metadata *_metadata, struct shared *s,
  * often it began.
  */
 static int check_deadline(struct __test_metadata *_metadata, struct shared *s,
-			   const struct how *how, int (*sleep)(struct shared *))
+			  const struct how *how, int (*sleep)(struct shared *))
 {
 	int times, sleeps = 1;
 

@@ -8,7 +8,7 @@
 #include <linux/mman.h>
 #include <linux/userfaultfd.h>
 #include <semaphore.h>
-#ifndef __i386__
+#if __SIZEOF_POINTER__ == 8
 #include <liburing.h>
 #endif
 #include <sys/mount.h>
@@ -209,7 +209,7 @@ TEST_F(native, futex2)
 	close(fd);
 }
 
-#ifndef __i386__
+#if __SIZEOF_POINTER__ == 8
 /* Of a ring whose kernel thread submits, too: it has the memory of its owner. */
 TEST_F(native, io_uring)
 {

@@ -662,7 +662,9 @@ TEST(difference_wake_through_private_mapping_of_a_file)
 	for (int i = 0; i < 2; i++) {
 		for (int readable = 0; readable < 2; readable++) {
 			for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
-				struct waiter w = { .futex = both[i], .word = files, .op = FUTEX_WAIT };
+				struct waiter w = {
+					.futex = both[i], .word = files, .op = FUTEX_WAIT,
+				};
 				uint32_t *mine = mmap(NULL, 4096, PROT_READ |
 						      (readable ? 0 : PROT_WRITE),
 						      MAP_PRIVATE, file, 0);
@@ -701,7 +703,8 @@ TEST(private_mapping_of_a_file)
 				uint32_t *mine;
 
 				ASSERT_TRUE(files != NULL);
-				mine = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+				mine = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+					    file, 0);
 				ASSERT_TRUE(mine != MAP_FAILED);
 				*files = 0;
 				w.word = mine;
