@@ -279,8 +279,11 @@ impl Watch<Wakee> {
                 || unread = this.unread.take(),
             )
         };
+        let mm = MmId::current()?;
+        // A requeue may have given it a word of another mm: that is refused below.
+        let is_ours = mm == this.mm;
         let again = match wanted.scope {
-            Scope::Private => queue_again(&Key::private(MmId::current()?, wanted.word)),
+            Scope::Private => is_ours && queue_again(&Key::private(mm, wanted.word)),
             Scope::Shared => match this.unmoved() {
                 Some(key) => queue_again(&key),
                 None => {
@@ -288,7 +291,7 @@ impl Watch<Wakee> {
                     let mut found = None;
                     let again = Key::with(wanted.word, wanted.scope, |key| {
                         found = Some(*key);
-                        queue_again(key)
+                        (is_ours || key.kind() == Kind::Page) && queue_again(key)
                     }) == Ok(true);
 
                     if let (true, Some(at), Some(key)) = (again, at, found) {
