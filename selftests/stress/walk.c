@@ -8,10 +8,9 @@
  * walk with the same seed makes the same calls.
  *
  * A walk that goes wrong prints its seed and its last steps. WALK_SEED=<seed> in the
- * environment begins there.
+ * environment begins there; without it, a walk that is known.
  */
 #include <sys/prctl.h>
-#include <sys/random.h>
 
 #include "memory.h"
 #include "model.h"
@@ -1161,7 +1160,7 @@ TEST_F_TIMEOUT(walk, every_call_does_what_is_documented, 900)
 		seed = strtoull(given, NULL, 0);
 	else
 		seed = 6269372570461648701ULL;
-	/* A million steps where nothing is slow. */
+	/* 40 000 steps, fewer where the kernel is slow. */
 	fprintf(stderr, "# WALK_SEED=%llu, %d walks of %d steps\n", (unsigned long long)seed,
 		rounds(20), STEPS);
 	for (int walks = 0; walks < rounds(20); walks++, seed++) {
