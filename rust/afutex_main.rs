@@ -53,16 +53,21 @@ impl kernel::InPlaceModule for Afutex {
         sys::user_word::UserWord::init();
         params::init();
         pin_init::pin_init_scope(|| {
-            let native = params::native() && futex_hook::is_supported();
+            let functions = match params::native() {
+                true => futex_hook::Functions::find()?,
+                false => None,
+            };
             let domain = Arc::pin_init(
-                Domain::<Wakee>::new(params::buckets(), native)
+                Domain::<Wakee>::new(params::buckets(), functions.is_some())
                     .inspect_err(|err| pr_err!("no futex table: {:?}\n", err))?,
                 GFP_KERNEL,
             )?;
 
             params::note_buckets(domain.table.buckets());
             Ok(try_pin_init!(Self {
-                _native: domain.native().cloned().map(futex_hook::Registration::new),
+                _native: functions
+                    .zip(domain.native().cloned())
+                    .map(|(functions, native)| futex_hook::Registration::new(functions, native)),
                 _stats <- Stats::new(domain.clone()),
                 // Last: from here on the device can be opened.
                 _device <- Registration::new(domain),

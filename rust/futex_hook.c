@@ -506,11 +506,40 @@ static int filter(struct ftrace_ops *ops, const char *function, bool reset)
 	return ftrace_set_filter(ops, name, len, reset);
 }
 
+/*
+ * Finds the functions. The kernel compares the names of all that it has, which can take
+ * longer than all else about the hooks, so it is done once. With an empty filter all
+ * functions would be hooked: one that is not there is an error.
+ */
+int afutex_hook_find(void)
+{
+	int ret;
+
+	ret = filter(&wake_ops, "futex_wake", true);
+	if (!ret)
+		ret = filter(&wake_ops, "futex_requeue", false);
+#ifdef FUTEX_ROBUST_UNLOCK
+	if (!ret)
+		ret = filter(&unlock_ops, "futex_robust_list_clear_pending", true);
+#endif
+	if (ret)
+		afutex_hook_forget();
+	return ret == -ENOMEM ? ret : ret ? -EOPNOTSUPP : 0;
+}
+
+/* The hooks are not in place any more. */
+void afutex_hook_forget(void)
+{
+#ifdef FUTEX_ROBUST_UNLOCK
+	ftrace_free_filter(&unlock_ops);
+#endif
+	ftrace_free_filter(&wake_ops);
+}
+
 static void take_away(struct ftrace_ops *ops)
 {
 	if (ops->flags & FTRACE_OPS_FL_ENABLED)
 		WARN_ON(unregister_ftrace_function(ops));
-	ftrace_free_filter(ops);
 }
 
 static void hook_remove(void)
@@ -525,20 +554,13 @@ static void hook_remove(void)
 	WRITE_ONCE(hook.in_place, false);
 }
 
-/* With an empty filter all functions would be hooked: one that is not there is an error. */
 static int hook_place(void)
 {
 	static const char * const wake_op[] = { "futex_wake_op" };
 	int ret;
 
-	ret = filter(&wake_ops, "futex_wake", true);
-	if (!ret)
-		ret = filter(&wake_ops, "futex_requeue", false);
-	if (!ret)
-		ret = register_ftrace_function(&wake_ops);
+	ret = register_ftrace_function(&wake_ops);
 #ifdef FUTEX_ROBUST_UNLOCK
-	if (!ret)
-		ret = filter(&unlock_ops, "futex_robust_list_clear_pending", true);
 	if (!ret)
 		ret = register_ftrace_function(&unlock_ops);
 #endif
@@ -642,11 +664,6 @@ void afutex_hook_exit(void)
 	kfree(hook.notes);
 }
 
-bool afutex_hook_is_supported(void)
-{
-	return true;
-}
-
 void afutex_hook_read_stats(struct afutex_hook_stats *stats)
 {
 	stats->hooked = READ_ONCE(hook.hooked);
@@ -656,6 +673,15 @@ void afutex_hook_read_stats(struct afutex_hook_stats *stats)
 }
 
 #else
+
+int afutex_hook_find(void)
+{
+	return -EOPNOTSUPP;
+}
+
+void afutex_hook_forget(void)
+{
+}
 
 void afutex_hook_init(const struct afutex_hook_ops *ops, void *data)
 {
@@ -676,11 +702,6 @@ int afutex_hook_get(void)
 
 void afutex_hook_put(void)
 {
-}
-
-bool afutex_hook_is_supported(void)
-{
-	return false;
 }
 
 void afutex_hook_read_stats(struct afutex_hook_stats *stats)

@@ -40,12 +40,13 @@ struct afutex_hook_stats {
 	u64 in_place;
 };
 
+int afutex_hook_find(void);
+void afutex_hook_forget(void);
 void afutex_hook_init(const struct afutex_hook_ops *ops, void *data);
 void afutex_hook_exit(void);
 int afutex_hook_get(void);
 void afutex_hook_put(void);
 void afutex_hook_count(u64 mm, unsigned long addr, bool shared, int count);
-bool afutex_hook_is_supported(void);
 void afutex_hook_read_stats(struct afutex_hook_stats *stats);
 
 #endif /* _AFUTEX_FUTEX_HOOK_H */

@@ -8,6 +8,7 @@ use super::mm::MmId;
 use super::page::PageRef;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use kernel::error::to_result;
 use kernel::ffi::{
     c_ulong,
     c_void, //
@@ -55,6 +56,38 @@ pub(crate) trait Observer: Send + Sync + 'static {
     fn any_woken(&self, offsets: Option<&Offsets>);
 }
 
+/// The functions of futex(2), found in the kernel.
+///
+/// # Invariants
+///
+/// `afutex_hook_find` succeeded, and `afutex_hook_forget` was not called since.
+pub(crate) struct Functions(());
+
+impl Functions {
+    /// Finds them. There may be one at a time. `None` if this kernel was built without hooks, or has
+    /// no such functions.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn find() -> Result<Option<Self>> {
+        // SAFETY: Only called where there is no other.
+        match to_result(unsafe { bindings::afutex_hook_find() }) {
+            // INVARIANT: Just called.
+            Ok(()) => Ok(Some(Self(()))),
+            Err(err) if err == EOPNOTSUPP => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl Drop for Functions {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. They are not hooked: a `Registration` drops its own last.
+        unsafe { bindings::afutex_hook_forget() };
+    }
+}
+
 /// Has an observer called for as long as it exists. There may be one at a time.
 ///
 /// # Invariants
@@ -63,6 +96,8 @@ pub(crate) trait Observer: Send + Sync + 'static {
 pub(crate) struct Registration<O: Observer> {
     observer: *mut c_void,
     _observer: PhantomData<Arc<O>>,
+    /// Dropped after all else.
+    _functions: Functions,
 }
 
 // SAFETY: It only owns an `Arc` of what may be sent and shared.
@@ -77,7 +112,7 @@ impl<O: Observer> Registration<O> {
     };
 
     /// Registers `observer`. Nothing is called before [`InPlace::get`].
-    pub(crate) fn new(observer: Arc<O>) -> Self {
+    pub(crate) fn new(functions: Functions, observer: Arc<O>) -> Self {
         let observer = observer.into_foreign();
 
         // SAFETY: The operations are static, and `drop` keeps the observer until they are not
@@ -87,6 +122,7 @@ impl<O: Observer> Registration<O> {
         Self {
             observer,
             _observer: PhantomData,
+            _functions: functions,
         }
     }
 
@@ -148,7 +184,7 @@ impl InPlace {
     /// `EOPNOTSUPP` if this kernel does not allow it, `ENOMEM`, `EINTR` if the task is killed.
     pub(crate) fn get() -> Result<Self> {
         // SAFETY: Only called where there is a `Registration`.
-        kernel::error::to_result(unsafe { bindings::afutex_hook_get() })?;
+        to_result(unsafe { bindings::afutex_hook_get() })?;
         Ok(Self(()))
     }
 }
@@ -166,12 +202,6 @@ impl Drop for InPlace {
 pub(crate) fn count(mm: Option<usize>, addr: usize, count: i32) {
     // SAFETY: It adds to one of a fixed number of counts.
     unsafe { bindings::afutex_hook_count(mm.unwrap_or(0) as u64, addr, mm.is_none(), count) };
-}
-
-/// Whether hooks can be placed, as far as this kernel was built for it.
-pub(crate) fn is_supported() -> bool {
-    // SAFETY: It has no requirements.
-    unsafe { bindings::afutex_hook_is_supported() }
 }
 
 /// What was counted since the module was loaded.
