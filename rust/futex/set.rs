@@ -227,7 +227,7 @@ impl<W: Wake> Member<W> {
     /// The member's state, by the lock of its set.
     #[inline]
     fn state<'a>(&'a self, ready: Pin<&'a mut Ready<W>>) -> &'a mut State<W> {
-        ready.list().state(&self.link)
+        ready.list().at(&self.link).into_state()
     }
 
     /// Counts a wake of its waiter on `key`. Returns whether the member stays armed. Under the
@@ -239,8 +239,8 @@ impl<W: Wake> Member<W> {
         key: &KeyRef,
         bitset: u32,
     ) -> bool {
-        let mut list = ready.list();
-        let state = list.as_mut().state(&this.link);
+        let mut link = ready.list().at(&this.link);
+        let state = link.state();
         let persistent = state.persistent;
 
         state.count = state.count.saturating_add(1);
@@ -249,7 +249,7 @@ impl<W: Wake> Member<W> {
             Self::note_unsettled(this, state);
         }
         if !state.dead {
-            list.push(&this.link);
+            link.push();
         }
         persistent
     }

@@ -146,55 +146,12 @@ impl<S> Fifo<S> {
         ptr::eq(unsafe { (*self.ends.get()).next }, self.head())
     }
 
-    /// Panics, if `link` is another queue's.
+    /// A link that belongs to this; panics, if it is another queue's.
     #[inline]
-    fn check(&self, link: &Link<S>) {
+    pub(crate) fn at<'a>(self: Pin<&'a mut Self>, link: &'a Link<S>) -> Linked<'a, S> {
         assert!(read_once(&link.queue) & !ON_LIST == self.addr());
-    }
-
-    /// The state of a link that belongs to this.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "it comes from the mutable borrow of the queue"
-    )]
-    #[inline]
-    pub(crate) fn state<'a>(self: Pin<&'a mut Self>, link: &'a Link<S>) -> &'a mut S {
-        self.check(link);
-        // SAFETY: By the type invariants of `Link` it is ours as long as `self` is borrowed.
-        unsafe { &mut *link.state.get() }
-    }
-
-    /// Puts a link that belongs to this last, unless it is on the queue already.
-    #[inline]
-    pub(crate) fn push(self: Pin<&mut Self>, link: &Link<S>) {
-        self.check(link);
-        if read_once(&link.queue) & ON_LIST != 0 {
-            return;
-        }
-        // SAFETY: By the type invariants the link is ours, and the circle valid. A link is created
-        // pinned, and on its drop it is seen to that it was taken off.
-        // INVARIANT: It goes between the last and the end.
-        unsafe {
-            let last = (*self.ends.get()).prev;
-
-            *link.ends.get() = Ends {
-                prev: last,
-                next: self.head(),
-            };
-            (*(*last).get()).next = &raw const link.ends;
-            (*self.ends.get()).prev = &raw const link.ends;
-        }
-        write_once(&link.queue, self.addr() | ON_LIST);
-    }
-
-    /// Takes a link that belongs to this off the queue, if it is on it.
-    #[inline]
-    pub(crate) fn remove(self: Pin<&mut Self>, link: &Link<S>) {
-        self.check(link);
-        if read_once(&link.queue) & ON_LIST != 0 {
-            // SAFETY: It is on this queue.
-            unsafe { self.unlink(link) };
-        }
+        // INVARIANT: Just asserted.
+        Linked { link, queue: self }
     }
 
     /// # Safety
@@ -226,6 +183,68 @@ impl<S> Fifo<S> {
         let link = unsafe { container_of!(ends, Link<S>, ends) };
         // INVARIANT: It is on the queue.
         Some(First { link, queue: self })
+    }
+}
+
+/// A link that belongs to a queue.
+///
+/// # Invariants
+///
+/// `link` belongs to `queue`.
+pub(crate) struct Linked<'a, S> {
+    link: &'a Link<S>,
+    queue: Pin<&'a mut Fifo<S>>,
+}
+
+impl<'a, S> Linked<'a, S> {
+    /// Its state.
+    #[inline]
+    pub(crate) fn state(&mut self) -> &mut S {
+        // SAFETY: By the type invariants of both, it is ours as long as the queue is borrowed.
+        unsafe { &mut *self.link.state.get() }
+    }
+
+    /// Its state, for as long as the queue was borrowed for.
+    #[inline]
+    pub(crate) fn into_state(self) -> &'a mut S {
+        // SAFETY: By the type invariants of both, it is ours as long as the queue is borrowed.
+        unsafe { &mut *self.link.state.get() }
+    }
+
+    #[inline]
+    fn is_on_list(&self) -> bool {
+        read_once(&self.link.queue) & ON_LIST != 0
+    }
+
+    /// Puts it last, unless it is on the queue already.
+    #[inline]
+    pub(crate) fn push(self) {
+        if self.is_on_list() {
+            return;
+        }
+        // SAFETY: By the type invariants the link is ours, and the circle valid. A link is created
+        // pinned, and on its drop it is seen to that it was taken off.
+        // INVARIANT: It goes between the last and the end.
+        unsafe {
+            let last = (*self.queue.ends.get()).prev;
+
+            *self.link.ends.get() = Ends {
+                prev: last,
+                next: self.queue.head(),
+            };
+            (*(*last).get()).next = &raw const self.link.ends;
+            (*self.queue.ends.get()).prev = &raw const self.link.ends;
+        }
+        write_once(&self.link.queue, self.queue.addr() | ON_LIST);
+    }
+
+    /// Takes it off the queue, if it is on it.
+    #[inline]
+    pub(crate) fn remove(self) {
+        if self.is_on_list() {
+            // SAFETY: It is on this queue.
+            unsafe { self.queue.unlink(self.link) };
+        }
     }
 }
 
@@ -291,12 +310,12 @@ mod tests {
         assert!(queue.lock().is_empty());
         assert_eq!(pop(&queue), None);
         for link in &links {
-            queue.lock().as_mut().push(link);
+            queue.lock().as_mut().at(link).push();
         }
         // Nobody is on it twice.
-        queue.lock().as_mut().push(&links[0]);
+        queue.lock().as_mut().at(&links[0]).push();
         assert_eq!(pop(&queue), Some(1));
-        queue.lock().as_mut().push(&links[0]);
+        queue.lock().as_mut().at(&links[0]).push();
         assert_eq!(pop(&queue), Some(2));
         assert_eq!(pop(&queue), Some(3));
         assert_eq!(pop(&queue), Some(1));
@@ -311,10 +330,10 @@ mod tests {
 
         for gone in 0..3 {
             for link in &links {
-                queue.lock().as_mut().push(link);
+                queue.lock().as_mut().at(link).push();
             }
-            queue.lock().as_mut().remove(&links[gone]);
-            queue.lock().as_mut().remove(&links[gone]);
+            queue.lock().as_mut().at(&links[gone]).remove();
+            queue.lock().as_mut().at(&links[gone]).remove();
             for n in (0..3).filter(|&n| n != gone) {
                 assert_eq!(pop(&queue), Some(n as u32 + 1));
             }
@@ -329,11 +348,11 @@ mod tests {
         let queue = queue()?;
         let link = link(&queue, 1)?;
 
-        *queue.lock().as_mut().state(&link) = 2;
-        queue.lock().as_mut().push(&link);
-        *queue.lock().as_mut().state(&link) += 1;
+        *queue.lock().as_mut().at(&link).state() = 2;
+        queue.lock().as_mut().at(&link).push();
+        *queue.lock().as_mut().at(&link).state() += 1;
         assert_eq!(pop(&queue), Some(3));
-        assert_eq!(*queue.lock().as_mut().state(&link), 3);
+        assert_eq!(*queue.lock().as_mut().at(&link).state(), 3);
         Ok(())
     }
 }

@@ -301,13 +301,13 @@ impl<T> Queues<T> {
     ///
     /// `node` must be on a queue of this.
     unsafe fn unlink(mut self: Pin<&mut Self>, node: *const Node<T>) {
-        self.as_mut().count_items(-1);
         // SAFETY: The node and its neighbours are valid by the type invariants. If it is a lead,
         // the next of its queue, if there is one, follows it as such.
         unsafe {
             let Links { prev, next } = (*node).queue.get().read();
             let is_lead = (*(*node).leads.get()).next != node;
 
+            self.as_mut().count_items(-1);
             if next == node {
                 self.replace_lead(node, ptr::null());
                 return;

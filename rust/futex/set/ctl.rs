@@ -160,7 +160,7 @@ impl Member<Wakee> {
                 return Err(ENOENT);
             }
             state.changed = true;
-            ready.as_mut().list().push(&this.link);
+            ready.as_mut().list().at(&this.link).push();
         }
         this.set.notify_readable();
         Ok(())
@@ -175,7 +175,7 @@ impl Member<Wakee> {
         let queued = self.table().dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
         let spare = queued.and_then(|waiter| self.entry.disarm(ready.as_mut(), waiter).err());
-        ready.as_mut().list().remove(&self.link);
+        ready.as_mut().list().at(&self.link).remove();
         let unsettled = self.state(ready.as_mut()).unsettled.take();
         drop(ready);
         drop((unsettled, spare));

@@ -166,9 +166,9 @@ impl Set<Wakee> {
             pass.delivered += 1;
             let member = first.state().delivered();
             first.remove();
-            if member.is_some() {
+            if let Some(member) = member {
                 if let Some(slot) = unsettled.next() {
-                    *slot = member;
+                    *slot = Some(member);
                 }
                 if unsettled.len() == 0 {
                     break;
