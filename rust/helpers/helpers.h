@@ -19,6 +19,7 @@ struct mm_struct;
 struct page;
 struct pt_regs;
 struct user_struct;
+struct vm_area_struct;
 struct wait_queue_head;
 
 /* The module's parameters, in params.c. */
@@ -64,6 +65,9 @@ bool afutex_mm_seq(struct mm_struct *mm, unsigned int *seq);
 bool afutex_mm_seq_changed(struct mm_struct *mm, unsigned int seq);
 unsigned long afutex_page_folio_pages(struct page *page);
 int afutex_page_refs(struct page *page);
+void *afutex_pages_map(struct page **pages, unsigned long nr);
+void afutex_pages_unmap(void *addr);
+unsigned long afutex_vma_pgoff(const struct vm_area_struct *vma);
 
 /* Memory locked by a user. */
 struct user_struct *afutex_get_current_user(void);

@@ -2,6 +2,7 @@
 
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/vmalloc.h>
 
 #include "helpers.h"
 #include "mm_id.h"
@@ -57,4 +58,23 @@ unsigned long afutex_page_folio_pages(struct page *page)
 int afutex_page_refs(struct page *page)
 {
 	return folio_ref_count(page_folio(page));
+}
+
+/* The address of pages one after the other, or NULL. */
+void *afutex_pages_map(struct page **pages, unsigned long nr)
+{
+	if (nr == 1)
+		return page_address(pages[0]);
+	return vmap(pages, nr, VM_MAP, PAGE_KERNEL);
+}
+
+void afutex_pages_unmap(void *addr)
+{
+	if (is_vmalloc_addr(addr))
+		vunmap(addr);
+}
+
+unsigned long afutex_vma_pgoff(const struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff;
 }
