@@ -35,6 +35,7 @@ use kernel::fs::{
     Kiocb, //
 };
 use kernel::iov::IovIterDest;
+use kernel::mm::virt::VmaNew;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -49,10 +50,15 @@ use kernel::types::ForeignOwnable;
 #[vtable]
 pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
     /// The events that hold now, as poll(2) names them. Called under spinlocks of the caller's.
-    fn ready(&self) -> u32;
+    ///
+    /// Without this, nothing can wait for the file: poll(2) finds it ready, and epoll_ctl(2) is
+    /// `EPERM`.
+    fn ready(&self) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// The last reference to the file is gone. May run in any task's context, or a kworker's.
-    fn release(&self);
+    fn release(&self) {}
 
     /// Reads what there is into `out`. Returns the number of bytes; 0 if there is nothing yet.
     ///
@@ -63,6 +69,11 @@ pub(crate) trait PseudoFile: Sized + Send + Sync + 'static {
 
     /// Carries out an ioctl on the file.
     fn ioctl(_this: ArcBorrow<'_, Pollable<Self>>, _cmd: u32, _arg: usize) -> Result<isize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets up a new mapping. Without this, mmap(2) is `ENODEV`.
+    fn mmap(_this: &Pollable<Self>, _vma: &VmaNew) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -182,8 +193,12 @@ pub(super) struct Operations<F>(PhantomData<F>);
 impl<F: PseudoFile> Operations<F> {
     const FOPS: bindings::file_operations = bindings::file_operations {
         owner: this_module::<crate::LocalModule>().as_ptr(),
-        poll: Some(Self::poll),
-        fasync: Some(Self::fasync),
+        poll: if F::HAS_READY { Some(Self::poll) } else { None },
+        fasync: if F::HAS_READY {
+            Some(Self::fasync)
+        } else {
+            None
+        },
         release: Some(Self::release),
         // read(2) spares the iterator.
         read: if F::HAS_READ { Some(Self::read) } else { None },
@@ -202,6 +217,7 @@ impl<F: PseudoFile> Operations<F> {
         } else {
             None
         },
+        mmap: if F::HAS_MMAP { Some(Self::mmap) } else { None },
         show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
@@ -317,6 +333,19 @@ impl<F: PseudoFile> Operations<F> {
         let data = unsafe { Self::data(file) };
 
         from_result(|| F::ioctl(data, cmd, arg))
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS only, for a VMA that is being set up.
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The caller holds the file for the call, and nobody else has the VMA.
+        let (data, vma) = unsafe { (Self::data(file), VmaNew::from_raw(vma)) };
+
+        from_result(|| F::mmap(&data, vma).map(|()| 0))
     }
 
     /// # Safety
