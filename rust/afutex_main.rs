@@ -18,12 +18,11 @@
 mod futex;
 mod sys;
 
-use futex::device::Device;
 use futex::domain::Domain;
+use futex::handle::Handle;
 use futex::stats::Stats;
 use futex::wakee::Wakee;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use sys::futex_hook;
 use sys::misc_device::Registration;
 use sys::params;
@@ -42,7 +41,7 @@ struct Afutex {
     // Fields are dropped in this order: no new opens, then no readers of the statistics,
     // then no wakes of futex(2).
     #[pin]
-    _device: Registration<Device>,
+    _device: Registration<Handle>,
     #[pin]
     _stats: Stats,
     _native: Option<futex_hook::Registration<Domain<Wakee>>>,
@@ -57,18 +56,15 @@ impl kernel::InPlaceModule for Afutex {
                 true => futex_hook::Functions::find()?,
                 false => None,
             };
-            let domain = Arc::pin_init(
-                Domain::<Wakee>::new(params::buckets(), functions.is_some())
-                    .inspect_err(|err| pr_err!("no futex table: {:?}\n", err))?,
-                GFP_KERNEL,
-            )?;
+            let domain = Domain::<Wakee>::of_machine(params::buckets(), functions.is_some())
+                .inspect_err(|err| pr_err!("no futex table: {:?}\n", err))?;
 
             params::note_buckets(domain.table.buckets());
             Ok(try_pin_init!(Self {
                 _native: functions
                     .zip(domain.native().cloned())
                     .map(|(functions, native)| futex_hook::Registration::new(functions, native)),
-                _stats <- Stats::new(domain.clone()),
+                _stats <- Stats::new(domain.machine().clone()),
                 // Last: from here on the device can be opened.
                 _device <- Registration::new(domain),
             }? Error))

@@ -224,5 +224,5 @@ pub(crate) fn queue(table: &Table<Bell>, offset: usize, bell: Bell) -> Result<(T
 pub(crate) fn is_empty(table: &Table<Bell>) -> bool {
     let totals = table.totals();
 
-    totals.keys == 0 && totals.queued == 0 && totals.waiters == 0 && totals.shared == 0
+    totals.keys == 0 && totals.queued == 0 && totals.waiters == 0 && totals.by_offset == 0
 }

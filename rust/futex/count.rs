@@ -4,6 +4,7 @@
 
 use crate::sys::fence::Fenced;
 use crate::sys::read_once::read_once;
+use core::borrow::Borrow;
 use kernel::sync::atomic::{
     Atomic,
     Full,
@@ -14,22 +15,32 @@ use kernel::sync::atomic::{
 ///
 /// Counting up and looking are the two sides of a store buffer: either the waker sees the count, or
 /// the waiter sees all that the waker stored before its barrier. The essay is in `wake.rs`.
-pub(crate) struct Waiters(Atomic<i32>);
+pub(crate) struct Waiters<A = Atomic<i32>>(A);
 
 impl Waiters {
     /// Creates a count of 0.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(0))
     }
+}
 
+impl<'a> Waiters<&'a Atomic<i32>> {
+    /// The count that is kept there.
+    #[inline]
+    pub(crate) fn at(cell: &'a Atomic<i32>) -> Self {
+        Self(cell)
+    }
+}
+
+impl<A: Borrow<Atomic<i32>>> Waiters<A> {
     /// Counts up. A full barrier.
     pub(crate) fn inc(&self, count: i32) {
-        self.0.fetch_add(count, Full);
+        self.0.borrow().fetch_add(count, Full);
     }
 
     /// Counts down. No barrier.
     pub(crate) fn dec(&self, count: i32) {
-        self.0.add(count.wrapping_neg(), Relaxed);
+        self.0.borrow().add(count.wrapping_neg(), Relaxed);
     }
 
     /// Whether there are none. The caller passed a full barrier after its stores.
@@ -41,7 +52,7 @@ impl Waiters {
     /// The count at some moment.
     #[inline]
     pub(crate) fn get(&self) -> i32 {
-        read_once(&self.0)
+        read_once(self.0.borrow())
     }
 }
 

@@ -23,7 +23,8 @@
 //! 11. set/read
 //! 12. open
 //! 13. call futex2 stats
-//! 14. device
+//! 14. handle
+//! 15. device
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,7 @@ pub(crate) mod device;
 pub(crate) mod domain;
 pub(crate) mod fd;
 pub(crate) mod futex2;
+pub(crate) mod handle;
 pub(crate) mod hash;
 pub(crate) mod key;
 pub(crate) mod native;

@@ -58,7 +58,7 @@ fn check(fd_flags: u32, signal: u32) -> Result {
 /// `EMFILE`, `ENFILE`: too many files are open, in the process or the system. `ENOMEM`. Those of
 /// `arm`. Each leaves nothing behind.
 #[inline]
-fn install<F: PseudoFile>(
+pub(crate) fn install<F: PseudoFile>(
     mount: &Mount<FutexFs>,
     fd_flags: u32,
     signal: u32,

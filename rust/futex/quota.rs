@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The watches that a user may have: members of sets, descriptors, and the words that a task waits
-//! on at once.
+//! on at once. A domain counts as as many as would fill its memory.
 //!
 //! Each is charged to the user that made it, or that made its set, before anything is allocated,
 //! and given back when it goes, wherever that is: what is charged holds the [`Quota`]. The limit is
 //! the module's parameter `max_user_watches` at that moment.
 
+use crate::sys::bindings;
 use crate::sys::params;
 use crate::sys::read_once::read_once;
 use kernel::new_spinlock;
@@ -246,6 +247,12 @@ impl Charges {
     pub(crate) fn new(quota: Arc<Quota>, count: usize) -> Result<Self> {
         quota.charge(count)?;
         Ok(Self { quota, count })
+    }
+
+    /// Charges memory as the watches that would fill it: so one limit bounds both. `ENOSPC` over
+    /// the limit.
+    pub(crate) fn for_memory(quota: Arc<Quota>, bytes: usize) -> Result<Self> {
+        Self::new(quota, bytes.div_ceil(bindings::AFUTEX_WATCH_BYTES as usize))
     }
 }
 

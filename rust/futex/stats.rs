@@ -6,8 +6,7 @@ use super::count::{
     FDS,
     PINNED, //
 };
-use super::domain::Domain;
-use super::table::Totals;
+use super::domain::Machine;
 use super::wakee::Wakee;
 use crate::sys::futex_hook;
 use kernel::debugfs::{
@@ -19,7 +18,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
-type Counter = File<Arc<Domain<Wakee>>>;
+type Counter = File<Arc<Machine<Wakee>>>;
 
 /// The files.
 #[pin_data]
@@ -48,60 +47,51 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Creates an initialiser for the files of `domain`.
-    pub(crate) fn new(domain: Arc<Domain<Wakee>>) -> impl PinInit<Self> {
+    /// Creates an initialiser for the files of `machine`.
+    pub(crate) fn new(machine: Arc<Machine<Wakee>>) -> impl PinInit<Self> {
         let dir = Dir::new(c"afutex");
 
         pin_init!(Self {
-            queued <- dir.read_callback_file(c"queued", domain.clone(), &|domain, out| {
-                write(out, totals(domain).queued)
+            queued <- dir.read_callback_file(c"queued", machine.clone(), &|machine, out| {
+                write(out, machine.totals().queued)
             }),
-            keys <- dir.read_callback_file(c"keys", domain.clone(), &|domain, out| {
-                write(out, totals(domain).keys)
+            keys <- dir.read_callback_file(c"keys", machine.clone(), &|machine, out| {
+                write(out, machine.totals().keys)
             }),
-            waiters <- dir.read_callback_file(c"waiters", domain.clone(), &|domain, out| {
-                write(out, totals(domain).waiters)
+            waiters <- dir.read_callback_file(c"waiters", machine.clone(), &|machine, out| {
+                write(out, machine.totals().waiters)
             }),
-            shared <- dir.read_callback_file(c"shared", domain.clone(), &|domain, out| {
-                write(out, totals(domain).shared)
+            shared <- dir.read_callback_file(c"shared", machine.clone(), &|machine, out| {
+                write(out, machine.totals().by_offset)
             }),
-            pinned <- dir.read_callback_file(c"pinned", domain.clone(), &|_, out| {
+            pinned <- dir.read_callback_file(c"pinned", machine.clone(), &|_, out| {
                 write(out, PINNED.load(Relaxed))
             }),
-            fds <- dir.read_callback_file(c"fds", domain.clone(), &|_, out| {
+            fds <- dir.read_callback_file(c"fds", machine.clone(), &|_, out| {
                 write(out, FDS.load(Relaxed))
             }),
             native_in_place <- dir.read_callback_file(
                 c"native_in_place",
-                domain.clone(),
+                machine.clone(),
                 &|_, out| write(out, futex_hook::stats().in_place),
             ),
             native_hooked <- dir.read_callback_file(
                 c"native_hooked",
-                domain.clone(),
+                machine.clone(),
                 &|_, out| write(out, futex_hook::stats().hooked),
             ),
             native_handed_on <- dir.read_callback_file(
                 c"native_handed_on",
-                domain.clone(),
+                machine.clone(),
                 &|_, out| write(out, futex_hook::stats().handed_on),
             ),
             native_unknown <- dir.read_callback_file(
                 c"native_unknown",
-                domain.clone(),
+                machine.clone(),
                 &|_, out| write(out, futex_hook::stats().unknown),
             ),
             _dir: dir.clone(),
         })
-    }
-}
-
-fn totals(domain: &Arc<Domain<Wakee>>) -> Totals {
-    let totals = domain.table.totals();
-
-    match domain.native() {
-        Some(native) => totals.and(native.table.totals()),
-        None => totals,
     }
 }
 

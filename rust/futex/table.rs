@@ -26,6 +26,7 @@ use super::word::{
     Refusal,
     Scope, //
 };
+use crate::sys::bindings;
 use crate::sys::fence::Fenced;
 use crate::sys::futex_hook;
 use crate::sys::machine;
@@ -33,17 +34,41 @@ use crate::sys::nested_lock::{
     lock_pair,
     Pair, //
 };
+use crate::sys::shared_pages::{
+    Access,
+    SharedPages, //
+};
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
+use kernel::alloc::Flags;
+use kernel::mm::virt::VmaNew;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
 use kernel::sync::{
     Arc,
     SpinLock, //
 };
 
-/// The size of the smallest word that has a counter of its own in [`Table::shared`].
-const SHARED_STEP: usize = 4;
+/// Offsets of words are told apart up to here: the smallest page that there is.
+const OFFSETS: usize = bindings::AFUTEX_BELL_SIZE as usize;
+
+/// The size of the smallest word that has a count of its own in [`Table::by_offset`].
+const OFFSET_STEP: usize = 4;
+
+/// The size of a bucket, where locks are not debugged.
+const BUCKET_BYTES: usize = 64;
+
+/// Whose wakes the waiters of a table wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Those of the whole machine.
+    Machine,
+    /// Those of futex(2): see `native.rs`.
+    Native,
+    /// Those of whoever has a descriptor of a domain. It has a bell page.
+    Domain,
+}
 
 /// The futex table.
 #[pin_data]
@@ -53,12 +78,14 @@ pub(crate) struct Table<W> {
     buckets: Pin<KVBox<[Bucket<W>]>>,
     /// How many wait on shared words, or are about to, by their offset in the page. It is the same
     /// in every mapping: a waker that finds 0 need not look up the page.
-    shared: KVec<Waiters>,
+    ///
+    /// In a domain it counts those on private words as well: it is the bell page, by which wakers
+    /// in user space find out.
+    by_offset: SharedPages,
     /// For wakers that wait for a requeue.
     pub(crate) barriers: Pin<KBox<Barriers>>,
     pins: Arc<Pins>,
-    /// Whether its wakes are those of futex(2): see `native.rs`.
-    is_native: bool,
+    used_for: Use,
 }
 
 impl<W> Table<W> {
@@ -70,21 +97,7 @@ impl<W> Table<W> {
     ///
     /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
     pub(crate) fn new(buckets: usize) -> Result<Self> {
-        Self::new_for(buckets, false)
-    }
-
-    /// Like [`Self::new`], for wakes of futex(2).
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
-    pub(crate) fn new_native(buckets: usize) -> Result<Self> {
-        Self::new_for(buckets, true)
-    }
-
-    fn new_for(buckets: usize, is_native: bool) -> Result<Self> {
         const PER_CPU: usize = 256;
-        const BUCKET_BYTES: usize = 64;
         const MEMORY_PER_BUCKET: usize = 1024 * BUCKET_BYTES;
         const MANY: usize = 1 << 16;
 
@@ -94,22 +107,58 @@ impl<W> Table<W> {
                 .max(machine::possible_cpus().saturating_mul(PER_CPU))
                 .checked_next_power_of_two()
                 .ok_or(ENOMEM)?,
-            count if count.is_power_of_two() => count,
-            _ => return Err(EINVAL),
+            count => count,
         };
-        let mut shared = KVec::with_capacity(PAGE_SIZE / SHARED_STEP, GFP_KERNEL)?;
 
-        for _ in 0..PAGE_SIZE / SHARED_STEP {
-            shared.push(Waiters::new(), GFP_KERNEL)?;
+        Self::new_for(Use::Machine, count, Pins::new()?, GFP_KERNEL)
+    }
+
+    /// Creates one of as many buckets as this has, for wakes of futex(2). Both have the same pins.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new_native(&self) -> Result<Self> {
+        Self::new_for(Use::Native, self.buckets(), self.pins.clone(), GFP_KERNEL)
+    }
+
+    /// Creates one for a domain of `buckets`. Both have the same pins.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `buckets` is not a power of two, `ENOMEM`.
+    pub(crate) fn new_domain(&self, buckets: usize) -> Result<Self> {
+        Self::new_for(Use::Domain, buckets, self.pins.clone(), GFP_KERNEL_ACCOUNT)
+    }
+
+    fn new_for(used_for: Use, buckets: usize, pins: Arc<Pins>, gfp: Flags) -> Result<Self> {
+        if !buckets.is_power_of_two() {
+            return Err(EINVAL);
         }
         Ok(Self {
-            hash: Hash::new(count),
-            buckets: KVBox::pin_slice(|_| Bucket::new(), count, GFP_KERNEL)?,
-            shared,
-            barriers: KBox::pin_init(Barriers::new(), GFP_KERNEL)?,
-            pins: Pins::new()?,
-            is_native,
+            hash: Hash::new(buckets),
+            buckets: KVBox::pin_slice(|_| Bucket::new(), buckets, gfp)?,
+            by_offset: SharedPages::new(1, Access::Read, gfp)?,
+            barriers: KBox::pin_init(Barriers::new(), gfp)?,
+            pins,
+            used_for,
         })
+    }
+
+    /// The memory that one of `buckets` takes, in bytes.
+    pub(crate) fn memory(buckets: usize) -> usize {
+        buckets
+            .saturating_mul(BUCKET_BYTES)
+            .saturating_add(PAGE_SIZE)
+    }
+
+    /// Maps the counts by offset, those of a domain, for whoever has a descriptor of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedPages::map`].
+    pub(crate) fn map_bell(&self, vma: &VmaNew) -> Result {
+        self.by_offset.map(vma)
     }
 
     /// The bucket of `key`.
@@ -121,7 +170,7 @@ impl<W> Table<W> {
     /// Whether its wakes are those of futex(2).
     #[inline]
     pub(crate) fn is_native(&self) -> bool {
-        self.is_native
+        self.used_for == Use::Native
     }
 
     /// All buckets.
@@ -134,24 +183,31 @@ impl<W> Table<W> {
         self.buckets.len()
     }
 
-    fn shared_at(&self, offset: usize) -> &Waiters {
-        &self.shared[offset % PAGE_SIZE / SHARED_STEP]
+    #[inline]
+    fn at_offset(&self, offset: usize) -> Waiters<&Atomic<i32>> {
+        Waiters::at(&self.by_offset.words()[offset % OFFSETS / OFFSET_STEP])
+    }
+
+    /// Whether waiters on `key` are counted by the offset of their word.
+    #[inline]
+    fn counts_by_offset(&self, key: &Key) -> bool {
+        key.kind() != Kind::Private || self.used_for == Use::Domain
     }
 
     /// Whether there is no waiter on a shared word at that offset of any page.
     #[inline]
     pub(crate) fn is_unshared(&self, word: UserWord, fenced: Fenced) -> bool {
-        self.shared_at(word.addr()).none(fenced)
+        self.at_offset(word.addr()).none(fenced)
     }
 
     /// Counts waiters that are about to be queued for `key`: before wakers can look for them, and
     /// before they can be dequeued. A full barrier.
     pub(crate) fn waiters_inc(&self, key: &Key, bucket: &Bucket<W>, count: i32) {
-        if key.kind() != Kind::Private {
-            self.shared_at(key.page_offset()).inc(count);
+        if self.counts_by_offset(key) {
+            self.at_offset(key.page_offset()).inc(count);
         }
         bucket.waiters.inc(count);
-        if self.is_native {
+        if self.is_native() {
             // Last: a waker that finds it finds the others.
             let (mm, addr) = key.hook_count();
 
@@ -165,11 +221,11 @@ impl<W> Table<W> {
         if count == 0 {
             return;
         }
-        if key.kind() != Kind::Private {
-            self.shared_at(key.page_offset()).dec(count);
+        if self.counts_by_offset(key) {
+            self.at_offset(key.page_offset()).dec(count);
         }
         bucket.waiters.dec(count);
-        if self.is_native {
+        if self.is_native() {
             let (mm, addr) = key.hook_count();
 
             futex_hook::count(mm, addr, count.wrapping_neg());
@@ -356,7 +412,12 @@ impl<W: Wake> Table<W> {
             totals.queued += queued;
             totals.waiters += i64::from(bucket.waiters.get());
         }
-        totals.shared = self.shared.iter().map(|count| i64::from(count.get())).sum();
+        totals.by_offset = self
+            .by_offset
+            .words()
+            .iter()
+            .map(|cell| i64::from(Waiters::at(cell).get()))
+            .sum();
         totals
     }
 }
@@ -370,8 +431,8 @@ pub(crate) struct Totals {
     pub(crate) queued: usize,
     /// The sum of the buckets' counts of waiters.
     pub(crate) waiters: i64,
-    /// The sum of the counts of waiters on shared words.
-    pub(crate) shared: i64,
+    /// The sum of the counts of waiters by offset: those on shared words, and all of a domain.
+    pub(crate) by_offset: i64,
 }
 
 impl Totals {
@@ -381,7 +442,7 @@ impl Totals {
             keys: self.keys.saturating_add(other.keys),
             queued: self.queued.saturating_add(other.queued),
             waiters: self.waiters.saturating_add(other.waiters),
-            shared: self.shared.saturating_add(other.shared),
+            by_offset: self.by_offset.saturating_add(other.by_offset),
         }
     }
 }

@@ -30,6 +30,32 @@
 //!
 //! Whoever dequeues a waiter then decrements the count. Shared words are counted once more, by
 //! their offset in the page, in the same way.
+//!
+//! # Nor is a wake that need not be made
+//!
+//! The counts of a domain by offset are its bell page, which its users map. There they count
+//! private words as well, and the waker's half of the argument is in user space:
+//!
+//! ```text
+//!   waiter                                waker
+//!
+//!   Table::waiters_inc()                  *word = new;
+//!     bell[offset] += 1;    (A)           atomic_thread_fence(memory_order_seq_cst);
+//!     smp_mb;               (implied)     if bell[offset] == 0      (C)
+//!   lock(bucket);                             return;               (no call)
+//!   if *word != expected    (B)           ioctl(domain, AFUTEX_IOC_WAKE_ONE, word);
+//!     ...
+//! ```
+//!
+//! What differs is that C may find a count that is not 0 though nobody waits on this word: then the
+//! call is made, and all is as above. If C finds 0, A is not before C, so B is after the store, by
+//! the barriers on both sides. The offset is the same wherever the word is mapped, and the page is
+//! one for all: nothing is looked up. The counts go up before a waiter can be found and down after
+//! it cannot: a requeue counts its waiters on the new word before it takes them off the old one, so
+//! one that is being moved is in the count of both.
+//!
+//! Stores of the waker that are not atomic, or made by another thread and only known of, are
+//! ordered by the fence as any others. `Documentation/models/bell.pml` is the model of this.
 
 use super::bucket::{
     is_late,

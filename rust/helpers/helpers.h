@@ -26,6 +26,8 @@ struct wait_queue_head;
 extern unsigned long afutex_buckets;
 extern unsigned long afutex_max_user_watches;
 extern bool afutex_native;
+/* What a watch is reckoned at in limits, in bytes: about what it takes. */
+#define AFUTEX_WATCH_BYTES	224
 void afutex_params_init(void);
 
 /* User memory. */

@@ -11,9 +11,6 @@
 
 #include "helpers.h"
 
-/* What a watch is reckoned at in the default limit, in bytes: about what it takes. */
-#define WATCH_BYTES	224
-
 unsigned long afutex_buckets __read_mostly;
 unsigned long afutex_max_user_watches __read_mostly;
 bool afutex_native __read_mostly = true;
@@ -21,7 +18,7 @@ bool afutex_native __read_mostly = true;
 /* All the watches of a user may take 4 % of the memory, as epoll has it. */
 static unsigned long default_max_user_watches(void)
 {
-	return max(totalram_pages() / 25 * (PAGE_SIZE / WATCH_BYTES), 1UL);
+	return max(totalram_pages() / 25 * (PAGE_SIZE / AFUTEX_WATCH_BYTES), 1UL);
 }
 
 void afutex_params_init(void)

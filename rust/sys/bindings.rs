@@ -52,6 +52,7 @@ abi! {
     afutex_ctl: 48,
     afutex_ctlv: 16,
     afutex_event: 16,
+    afutex_domain_args: 16,
     afutex_set_wait: 40,
     futex_waitv: 24,
 }

@@ -23,7 +23,6 @@ pub(crate) mod pseudo_fs;
 pub(crate) mod queues;
 pub(crate) mod read_once;
 pub(crate) mod restart;
-#[expect(dead_code, reason = "for files that are mapped, of which there are none yet")]
 pub(crate) mod shared_pages;
 pub(crate) mod sigio;
 pub(crate) mod sleep;

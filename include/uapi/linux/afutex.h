@@ -55,7 +55,7 @@ struct afutex_call {
 /**
  * struct afutex_info - what this module can do
  * @version: AFUTEX_VERSION of the running module
- * @buckets: number of buckets in the futex table
+ * @buckets: number of buckets in the futex table, or in that of the domain
  * @ops:     bit N is set when AFUTEX_IOC_CALL carries out FUTEX_* command N
  * @features: AFUTEX_FEATURE_* bits
  *
@@ -76,6 +76,7 @@ struct afutex_info {
 #define AFUTEX_FEATURE_WAKES	0x4	/* AFUTEX_IOC_WAKEV, _WAKE_ONE, _WAKE_ALL */
 #define AFUTEX_FEATURE_SET	0x8	/* AFUTEX_IOC_SET, _CTL, _SET_WAIT */
 #define AFUTEX_FEATURE_NATIVE	0x10	/* AFUTEX_NATIVE */
+#define AFUTEX_FEATURE_DOMAIN	0x20	/* AFUTEX_IOC_DOMAIN */
 
 /*
  * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
@@ -330,6 +331,33 @@ struct afutex_set_wait {
 	__u32 pad;
 };
 
+/**
+ * struct afutex_domain_args - AFUTEX_IOC_DOMAIN: make a wait domain
+ * @buckets:  of its table: a power of two, at most AFUTEX_DOMAIN_BUCKETS_MAX, or 0 for
+ *	      AFUTEX_DOMAIN_BUCKETS
+ * @fd_flags: O_CLOEXEC
+ * @reserved: must be 0
+ *
+ * Returns a descriptor that is used as the device is: for all its ioctls. Words meet
+ * only those who wait and wake through the same domain; whoever has the descriptor, by
+ * fork(2) or by SCM_RIGHTS, can.
+ *
+ * mmap(2) of AFUTEX_BELL_SIZE bytes at offset 0, MAP_SHARED and PROT_READ, gives its
+ * bell page: an array of __u32. Number ((addr % AFUTEX_BELL_SIZE) / 4) is how many wait,
+ * or are about to, on words at such addresses, private or shared. A waker may do without
+ * the call where it is 0: it stores to the word, passes a full memory barrier, and then
+ * looks at the bell.
+ */
+struct afutex_domain_args {
+	__u32 buckets;
+	__u32 fd_flags;
+	__u64 reserved;
+};
+
+#define AFUTEX_DOMAIN_BUCKETS		256
+#define AFUTEX_DOMAIN_BUCKETS_MAX	(1 << 16)
+#define AFUTEX_BELL_SIZE		4096
+
 /* A bound for the kernel memory that one call takes. */
 #define AFUTEX_WAITV_MAX	(1 << 20)
 
@@ -347,6 +375,7 @@ struct afutex_set_wait {
 #define AFUTEX_IOC_SET		_IOW(AFUTEX_IOC_MAGIC, 0x0a, struct afutex_set)
 #define AFUTEX_IOC_CTL		_IOW(AFUTEX_IOC_MAGIC, 0x0b, struct afutex_ctlv)
 #define AFUTEX_IOC_SET_WAIT	_IOWR(AFUTEX_IOC_MAGIC, 0x0c, struct afutex_set_wait)
+#define AFUTEX_IOC_DOMAIN	_IOW(AFUTEX_IOC_MAGIC, 0x0d, struct afutex_domain_args)
 
 /*
  * Wakes of one word of 32 bits, whose address is the argument itself: nothing is
