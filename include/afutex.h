@@ -17,13 +17,16 @@
  *	One word		afutex_word_wait, afutex_word_wake, afutex_word_requeue,
  *				afutex_wake_one, afutex_wake_all, and the two with _private
  *	Many words		afutex_words_wait, afutex_words_wake
+ *	A domain of one's own	afutex_domain_open, afutex_domain_use, afutex_domain_close,
+ *				afutex_domain_rings, and the above in it: _domain_wake_one ...
  *	A descriptor for a word	afutex_watch_open, afutex_watch_next,
  *				afutex_watch_rearm, afutex_watch_read
  *	One for many words	afutex_set_open, afutex_set_add, afutex_set_change,
  *				afutex_set_remove, afutex_set_ctl, afutex_set_read,
  *				afutex_set_ctl_wait
  *	Locks and semaphores	futex_init, futex_down, futex_trydown, futex_down_timeout,
- *				futex_up, futex_up_fair, futex_await, futex_claim
+ *				futex_up, futex_up_fair, futex_await, futex_claim; in
+ *				a domain: futex_domain_down, futex_domain_up ...
  */
 #ifndef _AFUTEX_H
 #define _AFUTEX_H
@@ -34,6 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -301,6 +305,200 @@ static inline int afutex_words_wake(struct afutex_wakev_word *words, uint32_t nr
 }
 
 /*
+ * Domains.
+ *
+ * Words meet only those who wait and wake through the same domain. All processes that use
+ * one have its descriptor: a child inherits it, and it can be sent over a socket. A domain
+ * is a small structure, which is copied freely:
+ *
+ *	struct afutex_domain domain;
+ *
+ *	if (afutex_domain_open(&domain, 0, O_CLOEXEC))
+ *		fail();
+ *	...
+ *	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+ *	afutex_domain_wake_all(&domain, word);
+ *
+ * Its bell page has how many wait, or are about to, at each offset in a page. The functions
+ * that wake look there first: where nobody waits, a wake is a memory fence and a load, and
+ * no system call; it returns 0 then, whatever its other arguments.
+ *
+ * In the place of a domain NULL is the device's, that of the whole machine, which has no
+ * bell page: each wake is a call.
+ */
+struct afutex_domain {
+	int fd;
+	const uint32_t *bell;
+};
+
+/*
+ * Makes a domain of a descriptor that was inherited or received: maps its bell page. The
+ * descriptor is the domain's from then on.
+ */
+static inline int afutex_domain_use(struct afutex_domain *domain, int fd)
+{
+	void *bell = mmap(NULL, AFUTEX_BELL_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (bell == MAP_FAILED)
+		return -1;
+	domain->fd = fd;
+	domain->bell = (const uint32_t *)bell;
+	return 0;
+}
+
+/* Opens a new domain: see struct afutex_domain_args. 0 buckets are as many as mostly do. */
+static inline int afutex_domain_open(struct afutex_domain *domain, uint32_t buckets,
+				     uint32_t fd_flags)
+{
+	struct afutex_domain_args args = { buckets, fd_flags, 0 };
+	int fd = _afutex_ioctl(AFUTEX_IOC_DOMAIN, &args), err;
+
+	if (fd < 0 || !afutex_domain_use(domain, fd))
+		return fd < 0 ? -1 : 0;
+	err = errno;
+	close(fd);
+	errno = err;
+	return -1;
+}
+
+/* Closes it for this process. Watches and sets in it stay. */
+static inline void afutex_domain_close(struct afutex_domain *domain)
+{
+	munmap((void *)(uintptr_t)domain->bell, AFUTEX_BELL_SIZE);
+	close(domain->fd);
+}
+
+/*
+ * Whether anybody waits at the offset of the word. If not, whoever comes later sees what the
+ * caller stored before. The fence pairs with that of a waiter, which counts itself before it
+ * compares the word.
+ */
+static inline bool afutex_domain_rings(const struct afutex_domain *domain,
+				       const volatile void *word)
+{
+	if (!domain)
+		return true;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return __atomic_load_n(&domain->bell[(uintptr_t)word % AFUTEX_BELL_SIZE / 4],
+			       __ATOMIC_RELAXED) != 0;
+}
+
+static inline int _afutex_domain_ioctl(const struct afutex_domain *domain, unsigned long cmd,
+				       const volatile void *arg)
+{
+	return domain ? ioctl(domain->fd, cmd, arg) : _afutex_ioctl(cmd, arg);
+}
+
+static inline int _afutex_domain_wake(const struct afutex_domain *domain, unsigned long cmd,
+				      const volatile void *word)
+{
+	return afutex_domain_rings(domain, word) ? _afutex_domain_ioctl(domain, cmd, word) : 0;
+}
+
+/* As afutex_wake_one and the others, in a domain. */
+static inline int afutex_domain_wake_one(const struct afutex_domain *domain,
+					 const volatile void *word)
+{
+	return _afutex_domain_wake(domain, AFUTEX_IOC_WAKE_ONE, word);
+}
+
+static inline int afutex_domain_wake_all(const struct afutex_domain *domain,
+					 const volatile void *word)
+{
+	return _afutex_domain_wake(domain, AFUTEX_IOC_WAKE_ALL, word);
+}
+
+static inline int afutex_domain_wake_one_private(const struct afutex_domain *domain,
+						 const volatile void *word)
+{
+	return _afutex_domain_wake(domain, AFUTEX_IOC_WAKE_ONE_PRIVATE, word);
+}
+
+static inline int afutex_domain_wake_all_private(const struct afutex_domain *domain,
+						 const volatile void *word)
+{
+	return _afutex_domain_wake(domain, AFUTEX_IOC_WAKE_ALL_PRIVATE, word);
+}
+
+/* As afutex_word_wake, _wait and _requeue, in a domain. */
+static inline int afutex_domain_word_wake(const struct afutex_domain *domain,
+					  const volatile void *word, uint32_t count,
+					  uint32_t mask, uint32_t flags)
+{
+	struct afutex_wake args = { (uintptr_t)word, mask, count, flags };
+
+	if (!afutex_domain_rings(domain, word))
+		return 0;
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_WAKE, &args);
+}
+
+static inline int afutex_domain_word_wait(const struct afutex_domain *domain,
+					  const volatile void *word, uint64_t val, uint32_t mask,
+					  uint32_t flags, const struct timespec *deadline)
+{
+	struct _afutex_timespec ts;
+	struct afutex_wait args = {
+		(uintptr_t)word, val, mask, flags, CLOCK_MONOTONIC, _afutex_deadline(&ts, deadline),
+	};
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_WAIT, &args);
+}
+
+static inline int afutex_domain_word_requeue(const struct afutex_domain *domain,
+					     const volatile void *word, uint64_t val,
+					     const volatile void *word2, uint32_t flags,
+					     uint32_t wake, uint32_t requeue)
+{
+	struct afutex_requeue args = {
+		(uintptr_t)word, val, (uintptr_t)word2, flags, wake, requeue, 0,
+	};
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_REQUEUE, &args);
+}
+
+/* As afutex_words_wait and _wake, in a domain. */
+static inline int afutex_domain_words_wait(const struct afutex_domain *domain,
+					   const struct futex_waitv *words, uint32_t nr,
+					   const struct timespec *deadline)
+{
+	struct _afutex_timespec ts;
+	struct afutex_waitv args = {
+		(uintptr_t)words, nr, CLOCK_MONOTONIC, _afutex_deadline(&ts, deadline),
+	};
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_WAITV, &args);
+}
+
+/* The bell is not looked at: one call is for all of the words. */
+static inline int afutex_domain_words_wake(const struct afutex_domain *domain,
+					   struct afutex_wakev_word *words, uint32_t nr)
+{
+	struct afutex_wakev args = { (uintptr_t)words, nr, 0 };
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_WAKEV, &args);
+}
+
+/* As afutex_watch_open and afutex_set_open, in a domain: for words that are woken there. */
+static inline int afutex_domain_watch_open(const struct afutex_domain *domain,
+					   const volatile void *word, uint64_t val, uint32_t mask,
+					   uint32_t flags, uint32_t fd_flags, uint32_t sig)
+{
+	struct afutex_open args = {
+		{ (uintptr_t)word, val, mask, flags, 0 }, fd_flags, sig,
+	};
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_OPEN, &args);
+}
+
+static inline int afutex_domain_set_open(const struct afutex_domain *domain, uint32_t fd_flags,
+					 uint32_t sig)
+{
+	struct afutex_set args = { fd_flags, sig };
+
+	return _afutex_domain_ioctl(domain, AFUTEX_IOC_SET, &args);
+}
+
+/*
  * Watches: a descriptor for one word.
  */
 
@@ -492,6 +690,10 @@ static inline int afutex_set_ctl_wait(int set, struct afutex_ctl *items, uint32_
  * to a waiter that was woken. A task that takes the last token and may have waited leaves
  * -1.
  *
+ * Domains. A futex is of the device, or of a domain, if all who use it do so through that
+ * domain: with futex_domain_down, futex_domain_up and the like. Then putting back a token
+ * after others have waited makes no system call if none of them waits any more.
+ *
  * Fairness. A token put back with futex_up is free for all: a thread that takes and puts
  * back in a loop may take it again before the woken waiter runs. futex_up_fair marks the
  * token as passed and wakes one waiter, which takes it. A newcomer first steps back for
@@ -579,18 +781,20 @@ static inline bool _futex_shortage(void)
 }
 
 /* Wakes waiters for a token that is in the count: has to reach them. */
-static inline int _futex_wake(struct futex *f, uint32_t nr)
+static inline int _futex_wake(const struct afutex_domain *domain, struct futex *f, uint32_t nr)
 {
 	int ret;
 
 	do {
-		ret = afutex_word_wake(&f->count, nr, FUTEX_BITSET_MATCH_ANY, FUTEX2_SIZE_U32);
+		ret = afutex_domain_word_wake(domain, &f->count, nr, FUTEX_BITSET_MATCH_ANY,
+					      FUTEX2_SIZE_U32);
 	} while (ret < 0 && _futex_shortage());
 	return ret;
 }
 
 /* futex_down without a token in sight: sleeps for one. */
-static inline int _futex_down_slow(struct futex *f, const struct timespec *deadline)
+static inline int _futex_down_slow(const struct afutex_domain *domain, struct futex *f,
+				   const struct timespec *deadline)
 {
 	bool slept = false, may_claim = false;
 
@@ -608,7 +812,7 @@ static inline int _futex_down_slow(struct futex *f, const struct timespec *deadl
 				continue;
 			/* More tokens came than wakes: pass the wake on. */
 			if (slept && left > 0)
-				_futex_wake(f, 1);
+				_futex_wake(domain, f, 1);
 			return 0;
 		}
 		if (count == 0) {
@@ -622,8 +826,8 @@ static inline int _futex_down_slow(struct futex *f, const struct timespec *deadl
 			if (!deadline || _futex_before(&step_back, deadline))
 				until = &step_back;
 		}
-		if (!afutex_word_wait(&f->count, (uint32_t)count, FUTEX_BITSET_MATCH_ANY,
-				      FUTEX2_SIZE_U32, until)) {
+		if (!afutex_domain_word_wait(domain, &f->count, (uint32_t)count,
+					     FUTEX_BITSET_MATCH_ANY, FUTEX2_SIZE_U32, until)) {
 			slept = true;
 			may_claim = true;
 		} else if (errno == ETIMEDOUT && until == &step_back) {
@@ -657,13 +861,19 @@ static inline bool _futex_down_fast(struct futex *f)
 }
 
 /* Takes a token; sleeps until there is one. */
+static inline int futex_domain_down(const struct afutex_domain *domain, struct futex *f)
+{
+	return _futex_down_fast(f) ? 0 : _futex_down_slow(domain, f, NULL);
+}
+
 static inline int futex_down(struct futex *f)
 {
-	return _futex_down_fast(f) ? 0 : _futex_down_slow(f, NULL);
+	return futex_domain_down(NULL, f);
 }
 
 /* Takes a token within a time; -1 and ETIMEDOUT if there was none. */
-static inline int futex_down_timeout(struct futex *f, const struct timespec *rel)
+static inline int futex_domain_down_timeout(const struct afutex_domain *domain, struct futex *f,
+					    const struct timespec *rel)
 {
 	struct timespec deadline;
 
@@ -671,16 +881,21 @@ static inline int futex_down_timeout(struct futex *f, const struct timespec *rel
 		return 0;
 	deadline = _futex_after(rel->tv_nsec);
 	deadline.tv_sec += rel->tv_sec;
-	return _futex_down_slow(f, &deadline);
+	return _futex_down_slow(domain, f, &deadline);
 }
 
-static inline int _futex_up(struct futex *f, bool fair)
+static inline int futex_down_timeout(struct futex *f, const struct timespec *rel)
+{
+	return futex_domain_down_timeout(NULL, f, rel);
+}
+
+static inline int _futex_up(const struct afutex_domain *domain, struct futex *f, bool fair)
 {
 	int count = __atomic_load_n(&f->count, __ATOMIC_RELAXED), next;
 
 	do {
 		/* Waiters have to be woken: no token without a device. */
-		if (count < 0) {
+		if (count < 0 && !domain) {
 			while (afutex_device() < 0)
 				if (!_futex_shortage())
 					return -1;
@@ -690,7 +905,7 @@ static inline int _futex_up(struct futex *f, bool fair)
 	} while (!_futex_change(f, &count, next));
 	if (count >= 0)
 		return 0;
-	count = _futex_wake(f, next == 2 ? INT32_MAX : 1);
+	count = _futex_wake(domain, f, next == 2 ? INT32_MAX : 1);
 	/* Passed to no task: it is free for all. A task that came since steps back only briefly. */
 	if (!count && next == FUTEX_PASSED)
 		_futex_change(f, &next, 1);
@@ -698,15 +913,25 @@ static inline int _futex_up(struct futex *f, bool fair)
 }
 
 /* Puts a token back. */
+static inline int futex_domain_up(const struct afutex_domain *domain, struct futex *f)
+{
+	return _futex_up(domain, f, false);
+}
+
 static inline int futex_up(struct futex *f)
 {
-	return _futex_up(f, false);
+	return futex_domain_up(NULL, f);
 }
 
 /* Puts a token back for the waiter that waits longest. */
+static inline int futex_domain_up_fair(const struct afutex_domain *domain, struct futex *f)
+{
+	return _futex_up(domain, f, true);
+}
+
 static inline int futex_up_fair(struct futex *f)
 {
-	return _futex_up(f, true);
+	return futex_domain_up_fair(NULL, f);
 }
 
 /*
@@ -715,15 +940,21 @@ static inline int futex_up_fair(struct futex *f)
  * futex_claim() and close the descriptor; if the token is gone, open another. To give up,
  * close it: if it was woken since, the next waiter is.
  */
-static inline int futex_await(struct futex *f, int sig)
+static inline int futex_domain_await(const struct afutex_domain *domain, struct futex *f,
+				     int sig)
 {
 	int count = 0;
 
 	/* Says that there is a waiter. */
 	_futex_change(f, &count, -1);
-	return afutex_watch_open(&f->count, (uint32_t)-1, FUTEX_BITSET_MATCH_ANY,
-				 FUTEX2_SIZE_U32 | AFUTEX_COMPARE | AFUTEX_READY,
-				 O_CLOEXEC | O_NONBLOCK, (uint32_t)sig);
+	return afutex_domain_watch_open(domain, &f->count, (uint32_t)-1, FUTEX_BITSET_MATCH_ANY,
+					FUTEX2_SIZE_U32 | AFUTEX_COMPARE | AFUTEX_READY,
+					O_CLOEXEC | O_NONBLOCK, (uint32_t)sig);
+}
+
+static inline int futex_await(struct futex *f, int sig)
+{
+	return futex_domain_await(NULL, f, sig);
 }
 
 #ifdef __cplusplus

@@ -107,12 +107,14 @@ struct worker {
 	struct shared *s;
 	int rounds, fair;
 	bool bad;
+	/* NULL: the device. */
+	const struct afutex_domain *domain;
 };
 
 static void lock_and_count(struct worker *w)
 {
 	for (int i = 0; i < w->rounds; i++) {
-		if (futex_down(&w->s->f)) {
+		if (futex_domain_down(w->domain, &w->s->f)) {
 			w->bad = true;
 			return;
 		}
@@ -122,7 +124,8 @@ static void lock_and_count(struct worker *w)
 		if (i % 64 == 0)
 			sched_yield();
 		w->s->inside--;
-		if (w->fair && i % 2 ? futex_up_fair(&w->s->f) : futex_up(&w->s->f)) {
+		if (w->fair && i % 2 ? futex_domain_up_fair(w->domain, &w->s->f) :
+				       futex_domain_up(w->domain, &w->s->f)) {
 			w->bad = true;
 			return;
 		}
@@ -135,44 +138,167 @@ static void *lock_and_count_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(library, mutual_exclusion_of_threads, 600)
+/* Whether eight threads, or processes, exclude each other: how often they failed to. */
+static int exclusion(struct shared *s, const struct afutex_domain *domain, bool processes)
 {
+	int failures = 0;
+
 	for (int fair = 0; fair < 2; fair++) {
-		struct worker w = { self->s, rounds(fair ? 5000 : 50000), fair, false };
+		struct worker w = { s, rounds(fair ? 5000 : 50000), fair, false, domain };
 		pthread_t threads[8];
-
-		self->s->plain = 0;
-		futex_init(&self->s->f, 1);
-		for (int i = 0; i < 8; i++)
-			ASSERT_EQ(0, pthread_create(&threads[i], NULL, lock_and_count_thread, &w));
-		for (int i = 0; i < 8; i++)
-			pthread_join(threads[i], NULL);
-		EXPECT_FALSE(w.bad);
-		EXPECT_EQ(8L * w.rounds, self->s->plain);
-		EXPECT_EQ(0, futex_trydown(&self->s->f));
-	}
-}
-
-TEST_F_TIMEOUT(library, mutual_exclusion_of_processes, 600)
-{
-	for (int fair = 0; fair < 2; fair++) {
-		struct worker w = { self->s, rounds(fair ? 5000 : 50000), fair, false };
 		pid_t pids[8];
 
-		self->s->plain = 0;
-		futex_init(&self->s->f, 1);
+		s->plain = 0;
+		futex_init(&s->f, 1);
 		for (int i = 0; i < 8; i++) {
+			if (!processes) {
+				failures += pthread_create(&threads[i], NULL,
+							   lock_and_count_thread, &w) != 0;
+				continue;
+			}
 			pids[i] = fork();
 			if (!pids[i]) {
 				lock_and_count(&w);
 				_exit(w.bad);
 			}
 		}
-		for (int i = 0; i < 8; i++)
-			EXPECT_EQ(0, child_status(pids[i]));
-		EXPECT_EQ(8L * w.rounds, self->s->plain);
-		EXPECT_EQ(0, futex_trydown(&self->s->f));
+		for (int i = 0; i < 8; i++) {
+			if (processes)
+				failures += child_status(pids[i]) != 0;
+			else
+				pthread_join(threads[i], NULL);
+		}
+		failures += w.bad;
+		failures += s->plain != 8L * w.rounds;
+		failures += futex_trydown(&s->f) != 0;
 	}
+	return failures;
+}
+
+TEST_F_TIMEOUT(library, mutual_exclusion_of_threads, 600)
+{
+	EXPECT_EQ(0, exclusion(self->s, NULL, false));
+}
+
+TEST_F_TIMEOUT(library, mutual_exclusion_of_processes, 600)
+{
+	EXPECT_EQ(0, exclusion(self->s, NULL, true));
+}
+
+TEST_F_TIMEOUT(library, mutual_exclusion_in_a_domain, 600)
+{
+	struct afutex_domain domain;
+
+	ASSERT_EQ(0, afutex_domain_open(&domain, 0, O_CLOEXEC));
+	EXPECT_EQ(0, exclusion(self->s, &domain, false));
+	EXPECT_EQ(0, exclusion(self->s, &domain, true));
+	afutex_domain_close(&domain);
+}
+
+/* Where nobody waits the bell does not ring, and there is no call. */
+TEST_F(library, domain_makes_no_call_for_nobody)
+{
+	struct futex *f = &self->s->f;
+	struct afutex_domain domain;
+	int fd;
+
+	ASSERT_EQ(0, afutex_domain_open(&domain, 0, O_CLOEXEC));
+	system_calls = 0;
+	EXPECT_EQ(0, afutex_domain_wake_one(&domain, f));
+	EXPECT_EQ(0, afutex_domain_wake_all(&domain, f));
+	EXPECT_EQ(0, afutex_domain_wake_one_private(&domain, f));
+	EXPECT_EQ(0, afutex_domain_wake_all_private(&domain, f));
+	EXPECT_EQ(0, afutex_domain_word_wake(&domain, f, 1, 1, FUTEX2_SIZE_U32));
+	/* Others may have waited, and do not any more. */
+	for (int fair = 0; fair < 2; fair++) {
+		futex_init(f, -1);
+		EXPECT_EQ(0, fair ? futex_domain_up_fair(&domain, f) : futex_domain_up(&domain, f));
+		EXPECT_EQ(1, f->count);
+	}
+	EXPECT_EQ(0, system_calls);
+
+	/* Somebody at another offset is nobody. */
+	fd = afutex_domain_watch_open(&domain, f + 1, 0, 1, FUTEX2_SIZE_U32, O_CLOEXEC, 0);
+	ASSERT_GE(fd, 0);
+	EXPECT_FALSE(afutex_domain_rings(&domain, f));
+	EXPECT_TRUE(afutex_domain_rings(&domain, f + 1));
+	system_calls = 0;
+	EXPECT_EQ(0, afutex_domain_wake_one(&domain, f));
+	EXPECT_EQ(0, system_calls);
+	/* The private one is another word, at the same offset. */
+	EXPECT_EQ(0, afutex_domain_wake_one_private(&domain, f + 1));
+	EXPECT_EQ(1, system_calls);
+	EXPECT_EQ(1, afutex_domain_wake_one(&domain, f + 1));
+	EXPECT_EQ(2, system_calls);
+	EXPECT_EQ(0, afutex_domain_wake_one(&domain, f + 1));
+	EXPECT_EQ(2, system_calls);
+	close(fd);
+	afutex_domain_close(&domain);
+}
+
+/* Every function reaches the domain, and nothing of the device. */
+TEST_F(library, domain_functions_meet)
+{
+	struct afutex_domain domain, same;
+	struct futex *f = &self->s->f;
+	uint32_t *word = (uint32_t *)&self->s->plain;
+	struct futex_waitv other = { 1, (uintptr_t)word, FUTEX2_SIZE_U32, 0 };
+	struct afutex_wakev_word wakes = { (uintptr_t)word, 1, FUTEX2_SIZE_U32, 1, 0 };
+	struct timespec past = { 0, 1 };
+	struct afutex_watch watch = afutex_watch_for(word, 0, FUTEX2_SIZE_U32, 7);
+	struct afutex_event event;
+	uint64_t count;
+	uint32_t id;
+	int fd, set;
+
+	ASSERT_EQ(0, afutex_domain_open(&domain, 16, O_CLOEXEC));
+	ASSERT_EQ(0, afutex_domain_use(&same, dup(domain.fd)));
+	fd = afutex_domain_watch_open(&domain, word, 0, 1, FUTEX2_SIZE_U32,
+				      O_CLOEXEC | O_NONBLOCK, 0);
+	set = afutex_domain_set_open(&domain, O_CLOEXEC | O_NONBLOCK, 0);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, afutex_set_add(set, &watch, &id));
+	EXPECT_EQ(0, afutex_wake_all(word));
+	EXPECT_EQ(1, afutex_domain_words_wake(&same, &wakes, 1));
+	EXPECT_EQ(1, wakes.result);
+	EXPECT_EQ(0, afutex_watch_read(fd, &count));
+	EXPECT_EQ(1, afutex_domain_word_wake(&same, word, 1, 1, FUTEX2_SIZE_U32));
+	EXPECT_EQ(1, afutex_set_read(set, &event, 1));
+	EXPECT_EQ(7, event.cookie);
+	close(fd);
+	close(set);
+
+	EXPECT_EQ(-1, afutex_domain_word_wait(&domain, word, 1, 1, FUTEX2_SIZE_U32, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(-1, afutex_domain_word_wait(&domain, word, 0, 1, FUTEX2_SIZE_U32, &past));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	EXPECT_EQ(-1, afutex_domain_words_wait(&domain, &other, 1, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(-1, afutex_domain_word_requeue(&domain, word, 1, word + 1, FUTEX2_SIZE_U32,
+						 1, 1));
+	EXPECT_EQ(EAGAIN, errno);
+
+	/* A moved waiter is found where it went. */
+	futex_init(f, 0);
+	fd = futex_domain_await(&domain, f, 0);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(1, afutex_domain_word_requeue(&same, f, (uint32_t)-1, word, FUTEX2_SIZE_U32,
+						0, 1));
+	EXPECT_FALSE(afutex_domain_rings(&domain, f));
+	EXPECT_TRUE(afutex_domain_rings(&domain, word));
+	EXPECT_EQ(1, afutex_domain_wake_all(&domain, word));
+	close(fd);
+	futex_init(f, 0);
+	EXPECT_EQ(-1, futex_domain_down_timeout(&domain, f, &past));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	/* Without one, it is the device. */
+	EXPECT_EQ(0, afutex_domain_wake_one(NULL, word));
+	EXPECT_TRUE(afutex_domain_rings(NULL, word));
+	afutex_domain_close(&domain);
+	afutex_domain_close(&same);
+	/* Which has no bell. */
+	EXPECT_EQ(-1, afutex_domain_use(&same, afutex_device()));
+	EXPECT_EQ(ENODEV, errno);
 }
 
 struct greedy {

@@ -16,6 +16,7 @@ int every(int fd, uint32_t *word, struct futex *f)
 	struct afutex_watch watch = afutex_watch_for(word, 0, FUTEX2_SIZE_U64, 0);
 	struct afutex_ctl item = { AFUTEX_CTL_ADD, 0, 0, 0, watch };
 	struct afutex_event event;
+	struct afutex_domain domain;
 	struct afutex_info info;
 	uint64_t wakes = 0;
 	uint32_t seen = 0;
@@ -39,5 +40,21 @@ int every(int fd, uint32_t *word, struct futex *f)
 	futex_init(f, 1);
 	ret |= futex_down(f) | futex_trydown(f) | futex_down_timeout(&other, &ts);
 	ret |= futex_up(f) | futex_up_fair(f) | futex_await(f, 0) | futex_claim(f);
+	ret |= afutex_domain_open(&domain, 0, O_CLOEXEC) | afutex_domain_use(&domain, fd);
+	ret |= afutex_domain_rings(&domain, word);
+	ret |= afutex_domain_wake_one(&domain, word) | afutex_domain_wake_all(&domain, word);
+	ret |= afutex_domain_wake_one_private(&domain, word);
+	ret |= afutex_domain_wake_all_private(NULL, word);
+	ret |= afutex_domain_word_wake(&domain, word, 1, 1, FUTEX2_SIZE_U32);
+	ret |= afutex_domain_word_wait(&domain, word, 1, 1, FUTEX2_SIZE_U32, &ts);
+	ret |= afutex_domain_word_requeue(&domain, word, 0, word + 1, FUTEX2_SIZE_U32, 1, 1);
+	ret |= afutex_domain_words_wait(&domain, &waiter, 1, &ts);
+	ret |= afutex_domain_words_wake(&domain, &wake, 1);
+	ret |= afutex_domain_watch_open(&domain, word, 0, 1, FUTEX2_SIZE_U32, O_CLOEXEC, 0);
+	ret |= afutex_domain_set_open(&domain, O_CLOEXEC, 0);
+	ret |= futex_domain_down(&domain, f) | futex_domain_down_timeout(&domain, f, &ts);
+	ret |= futex_domain_up(&domain, f) | futex_domain_up_fair(&domain, f);
+	ret |= futex_domain_await(&domain, f, 0);
+	afutex_domain_close(&domain);
 	return ret;
 }
