@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a domain is used by, `/dev/afutex` or a descriptor of its own: from an ioctl to an operation.
+//! What a domain is used by, `/dev/afutex` or a descriptor of its own: from an ioctl to an
+//! operation.
 
 use super::count::{
     Counted,

@@ -462,6 +462,27 @@ mod tests {
         Ok(())
     }
 
+    /// Private words have a count by offset in a domain, and in no other table.
+    #[test]
+    fn private_words_ring_in_a_domain() -> Result {
+        let machine = Table::new(64)?;
+        let domain = machine.new_domain(1)?;
+        let fenced = Fenced::now();
+
+        for (table, counts) in [(&machine, 0), (&domain, 1)] {
+            let (entry, _) = queue(table, 8, Bell::once()?)?;
+
+            assert_eq!(table.totals().by_offset, counts);
+            assert_eq!(table.at_offset(OFFSETS + 8).get(), counts as i32);
+            assert!(table.at_offset(12).none(fenced));
+            assert!(table.dequeue(&entry).is_some());
+            assert!(is_empty(table));
+        }
+        assert_eq!(domain.buckets(), 1);
+        assert!(machine.new_domain(3).is_err());
+        Ok(())
+    }
+
     #[test]
     fn a_refused_waiter_leaves_nothing() -> Result {
         let table = Table::new(256)?;

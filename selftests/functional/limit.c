@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/klog.h>
 
+#include "domain.h"
 #include "set.h"
 
 #define LIMIT	10
@@ -75,6 +76,81 @@ static pid_t fork_as(uid_t uid)
 	if (!pid && setresuid(uid, uid, uid))
 		_exit(99);
 	return pid;
+}
+
+static bool set_limit(const char *limit)
+{
+	int fd = open(PARAMETERS "max_user_watches", O_WRONLY | O_CLOEXEC);
+	bool ok = write(fd, limit, strlen(limit)) == (ssize_t)strlen(limit);
+
+	close(fd);
+	return ok;
+}
+
+/* A domain counts as the watches that would fill its memory, for as long as it is held. */
+TEST_F(limit, domains_count_as_watches)
+{
+	/* 64 bytes a bucket and a page, in watches of 224. */
+	const int small = (64 + 4096 + 223) / 224, usual = (256 * 64 + 4096 + 223) / 224;
+	int set = new_set(self->dev, 0, 0), domain, other, watch;
+	struct afutex_open args = {
+		.watch = { .uaddr = addr_of(self->word), .mask = 1, .flags = private },
+	};
+
+	ASSERT_GE(set, 0);
+	EXPECT_EQ(-ENOSPC, new_domain(self->dev, 0));
+	EXPECT_EQ(-ENOSPC, new_domain(self->dev, 1));
+	EXPECT_EQ(0, usage(set));
+	ASSERT_TRUE(set_limit("120"));
+	domain = new_domain(self->dev, 0);
+	ASSERT_GE(domain, 0);
+	EXPECT_EQ(usual, usage(set));
+	EXPECT_EQ(-ENOSPC, new_domain(self->dev, 0));
+	/* One that is made through it is as any other. */
+	other = new_domain(domain, 1);
+	ASSERT_GE(other, 0);
+	EXPECT_EQ(usual + small, usage(set));
+	EXPECT_EQ(-ENOSPC, new_domain(other, 1));
+	close(other);
+	EXPECT_TRUE(eventually(usage(set) == usual));
+	/* What waits in it holds it. */
+	watch = ioctl(domain, AFUTEX_IOC_OPEN, &args);
+	ASSERT_GE(watch, 0);
+	close(domain);
+	EXPECT_EQ(usual + 1, usage(set));
+	EXPECT_EQ(-ENOSPC, new_domain(self->dev, 0));
+	close(watch);
+	EXPECT_TRUE(eventually(!usage(set)));
+	ASSERT_TRUE(set_limit("95"));
+	domain = new_domain(self->dev, 0);
+	ASSERT_GE(domain, 0);
+	EXPECT_EQ(95 - usual, fill(set, self->word));
+	close(domain);
+	close(set);
+}
+
+/* Its maker pays for it, wherever the descriptor goes; others pay for what they add to it. */
+TEST_F(limit, domains_are_of_who_made_them)
+{
+	int set = new_set(self->dev, 0, 0), domain;
+	pid_t pid;
+
+	ASSERT_GE(set, 0);
+	ASSERT_TRUE(set_limit("100"));
+	domain = new_domain(self->dev, 0);
+	ASSERT_GE(domain, 0);
+	pid = fork_as(ALICE);
+	if (!pid) {
+		int own = new_domain(domain, 0), mine = new_set(domain, 0, 0);
+
+		if (own < 0 || usage(mine) != (256 * 64 + 4096 + 223) / 224)
+			_exit(1);
+		_exit(fill(mine, self->word) != 100 - (256 * 64 + 4096 + 223) / 224);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ((256 * 64 + 4096 + 223) / 224, usage(set));
+	close(domain);
+	close(set);
 }
 
 TEST_F(limit, over_all_sets_of_a_user)
