@@ -34,11 +34,13 @@ impl<'a> Waiters<&'a Atomic<i32>> {
 
 impl<A: Borrow<Atomic<i32>>> Waiters<A> {
     /// Counts up. A full barrier.
+    #[inline]
     pub(crate) fn inc(&self, count: i32) {
         self.0.borrow().fetch_add(count, Full);
     }
 
     /// Counts down. No barrier.
+    #[inline]
     pub(crate) fn dec(&self, count: i32) {
         self.0.borrow().add(count.wrapping_neg(), Relaxed);
     }

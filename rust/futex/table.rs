@@ -36,7 +36,8 @@ use crate::sys::nested_lock::{
 };
 use crate::sys::shared_pages::{
     Access,
-    SharedPages, //
+    SharedPages,
+    WORDS, //
 };
 use crate::sys::task;
 use crate::sys::user_word::UserWord;
@@ -185,7 +186,10 @@ impl<W> Table<W> {
 
     #[inline]
     fn at_offset(&self, offset: usize) -> Waiters<&Atomic<i32>> {
-        Waiters::at(&self.by_offset.words()[offset % OFFSETS / OFFSET_STEP])
+        // An index that is in range whatever the offset is, as the compiler sees.
+        const { assert!(OFFSETS / OFFSET_STEP <= WORDS) };
+
+        Waiters::at(&self.by_offset.first_words()[offset % OFFSETS / OFFSET_STEP])
     }
 
     /// Whether waiters on `key` are counted by the offset of their word.
@@ -414,7 +418,7 @@ impl<W: Wake> Table<W> {
         }
         totals.by_offset = self
             .by_offset
-            .words()
+            .first_words()
             .iter()
             .map(|cell| i64::from(Waiters::at(cell).get()))
             .sum();

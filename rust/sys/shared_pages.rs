@@ -25,6 +25,9 @@ use kernel::page::{
 use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
 
+/// How many words of 32 bits a page has.
+pub(crate) const WORDS: usize = PAGE_SIZE / size_of::<Atomic<i32>>();
+
 /// What user space may do with pages that it maps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[expect(dead_code, reason = "not every kind of file has both")]
@@ -39,8 +42,8 @@ pub(crate) enum Access {
 ///
 /// # Invariants
 ///
-/// `base` is the address in the kernel, valid for reading and writing, of `pages` one after the
-/// other, and is not accessed but by atomic operations.
+/// There is a page. `base` is the address in the kernel, valid for reading and writing, of `pages`
+/// one after the other, and is not accessed but by atomic operations.
 pub(crate) struct SharedPages {
     pages: KVec<Page>,
     base: NonNull<c_void>,
@@ -58,8 +61,11 @@ impl SharedPages {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `EINVAL` for none, `ENOMEM`.
     pub(crate) fn new(count: usize, access: Access, gfp: Flags) -> Result<Self> {
+        if count == 0 {
+            return Err(EINVAL);
+        }
         let mut pages = KVec::with_capacity(count, gfp)?;
         let mut raw = KVec::with_capacity(count, GFP_KERNEL)?;
 
@@ -73,7 +79,7 @@ impl SharedPages {
         // used.
         let base = unsafe { bindings::afutex_pages_map(raw.as_mut_ptr(), count) };
 
-        // INVARIANT: They are nobody else's, and were mapped one after the other.
+        // INVARIANT: There is one, they are nobody else's, and were mapped one after the other.
         Ok(Self {
             pages,
             base: NonNull::new(base).ok_or(ENOMEM)?,
@@ -82,14 +88,22 @@ impl SharedPages {
     }
 
     /// What is in the pages, as words of 32 bits.
-    #[inline]
+    #[cfg_attr(
+        not(CONFIG_KUNIT),
+        expect(dead_code, reason = "so far they are single pages")
+    )]
     pub(crate) fn words(&self) -> &[Atomic<i32>] {
-        const PER_PAGE: usize = PAGE_SIZE / size_of::<Atomic<i32>>();
-
         // SAFETY: By the type invariants there are so many bytes, zeroed once, and accessed by
         // atomic operations alone; `Atomic` is a transparent wrapper. User space is not bound by
         // the memory model: for it, a store is one to a volatile.
-        unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), self.pages.len() * PER_PAGE) }
+        unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), self.pages.len() * WORDS) }
+    }
+
+    /// What is in the first page: its length is known when this is compiled.
+    #[inline]
+    pub(crate) fn first_words(&self) -> &[Atomic<i32>; WORDS] {
+        // SAFETY: As for `words`; by the type invariants there is a page.
+        unsafe { &*self.base.as_ptr().cast() }
     }
 
     /// Maps all pages: a mapping has exactly their size, begins at offset 0, and is shared.
