@@ -149,7 +149,7 @@ doc_plots() {
 		set xlabel ""
 		set ylabel ""
 		set xrange [0:*]
-		set yrange [17.6:-0.6]
+		set yrange [$(wc -l <"$WORK/goals.dat") - 0.4:-0.6]
 		set grid noy
 		set key outside bottom right horizontal
 		set ytics noenhanced

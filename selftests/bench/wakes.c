@@ -127,6 +127,58 @@ static double same_offset_futex(void)
 	return count;
 }
 
+/*
+ * The waker of a domain: a store, and a call if the bell rings. As include/afutex.h has
+ * it, but for the C library around the call.
+ */
+struct bell {
+	int domain;
+	const word_t *counts;
+};
+
+static struct bell new_bell(void)
+{
+	struct afutex_domain_args args = { .fd_flags = O_CLOEXEC };
+	struct bell bell = { .domain = ioctl3(device(), AFUTEX_IOC_DOMAIN, (long)&args) };
+
+	must(bell.domain >= 0);
+	bell.counts = mmap(NULL, AFUTEX_BELL_SIZE, PROT_READ, MAP_SHARED, bell.domain, 0);
+	must(bell.counts != MAP_FAILED);
+	return bell;
+}
+
+static inline long store_and_wake(const struct bell *bell, word_t *word, int scope)
+{
+	__atomic_store_n(word, 0, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&bell->counts[(uintptr_t)word % AFUTEX_BELL_SIZE / 4],
+			     __ATOMIC_RELAXED))
+		return 0;
+	return wake_one(bell->domain, word, scope);
+}
+
+static double wake_bell(int scope)
+{
+	word_t *word = words_of(scope);
+	struct bell bell = new_bell();
+
+	return measure(N, must(!store_and_wake(&bell, word, scope)));
+}
+
+static double wake_bell_elsewhere(int scope)
+{
+	word_t *word = words_of(scope);
+	struct bell bell = new_bell();
+
+	new_watch(bell.domain, elsewhere(word, 0), scope, 0);
+	return measure(N, must(!store_and_wake(&bell, word, scope)));
+}
+
+static double bell_private(void) { return wake_bell(PRIVATE); }
+static double bell_shared(void) { return wake_bell(SHARED); }
+static double bell_private_elsewhere(void) { return wake_bell_elsewhere(PRIVATE); }
+static double bell_shared_elsewhere(void) { return wake_bell_elsewhere(SHARED); }
+
 static double wait_call(int scope)
 {
 	word_t *word = words_of(scope);
@@ -213,6 +265,10 @@ void wakes(void)
 			{ { "call", shared_call } } },
 		{ "wake-shared-elsewhere", same_offset_direct, "futex(2)", same_offset_futex,
 			{ { "other-offset", other_offset_direct }, { "call", same_offset_call } } },
+		{ "bell-private", bell_private, "futex(2)", private_futex },
+		{ "bell-shared", bell_shared, "futex(2)", shared_futex },
+		{ "bell-private-elsewhere", bell_private_elsewhere, "futex(2)", private_futex },
+		{ "bell-shared-elsewhere", bell_shared_elsewhere, "futex(2)", same_offset_futex },
 		{ "wait-private", wait_private_call, "futex(2)", wait_private_futex,
 			{ { "wait", wait_private_wait } } },
 		{ "wait-shared", wait_shared_call, "futex(2)", wait_shared_futex,
