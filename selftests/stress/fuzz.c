@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/uio.h>
 
+#include "domain.h"
 #include "memory.h"
 
 #define PROCESSES	4
@@ -19,7 +20,8 @@
 #define PAGES		4
 #define PAGE		4096
 
-static int dev, memfd;
+/* The device, and a domain that all processes have. */
+static int dev, domain, memfd;
 /* Words that all processes share, and words of each. */
 static char *shared, *own;
 static _Atomic int fds[FDS];
@@ -113,7 +115,13 @@ static uint32_t padding(void)
 
 static int fd(void)
 {
-	return rarely() ? (int)ONE_OF(-1, 99, dev) : fds[some(FDS)];
+	return rarely() ? (int)ONE_OF(-1, 99, dev, domain) : fds[some(FDS)];
+}
+
+/* Through which words meet: now and then a domain of this process's, if there is one. */
+static int through(void)
+{
+	return some(3) ? dev : some(4) ? domain : fd();
 }
 
 /* Keeps a new descriptor in the place of another. */
@@ -162,7 +170,7 @@ static long call(void)
 
 	if (args.op % 16 == FUTEX_FD)
 		args.val = signal_number();
-	ret = ioctl(dev, AFUTEX_IOC_CALL, &args);
+	ret = ioctl(through(), AFUTEX_IOC_CALL, &args);
 	if (args.op % 16 == FUTEX_FD)
 		keep(ret);
 	return ret;
@@ -175,8 +183,23 @@ static long make_fd(void)
 		.fd_flags = rarely() ? some(1 << 20) : O_NONBLOCK,
 	};
 	struct afutex_set set = { .signal = open.signal, .fd_flags = open.fd_flags };
-	long ret = some(2) ? ioctl(dev, AFUTEX_IOC_OPEN, &open) : ioctl(dev, AFUTEX_IOC_SET, &set);
+	struct afutex_domain_args args = {
+		.buckets = rarely() ? number() : 1 << some(8), .reserved = padding(),
+		.fd_flags = rarely() ? some(1 << 20) : O_CLOEXEC,
+	};
+	long ret;
 
+	switch (some(9)) {
+	case 0:
+		ret = ioctl(through(), AFUTEX_IOC_DOMAIN,
+			    rarely() ? (void *)address() : &args);
+		break;
+	case 1: case 2: case 3: case 4:
+		ret = ioctl(through(), AFUTEX_IOC_OPEN, &open);
+		break;
+	default:
+		ret = ioctl(through(), AFUTEX_IOC_SET, &set);
+	}
 	keep(ret);
 	return ret;
 }
@@ -220,11 +243,12 @@ static long wake(void)
 			.count = number(),
 		};
 	switch (some(5)) {
-	case 0:		return ioctl(dev, AFUTEX_IOC_WAKE, &wake);
-	case 1:		return ioctl(dev, AFUTEX_IOC_WAKEV, rarely() ? (void *)address() : &wakev);
-	case 2:		return ioctl(dev, AFUTEX_IOC_WAKE_ALL, address());
-	case 3:		return ioctl(dev, AFUTEX_IOC_WAKE_ONE_PRIVATE, address());
-	default:	return ioctl(dev, AFUTEX_IOC_WAKE_ONE, address());
+	case 0:		return ioctl(through(), AFUTEX_IOC_WAKE, &wake);
+	case 1:		return ioctl(through(), AFUTEX_IOC_WAKEV,
+				     rarely() ? (void *)address() : &wakev);
+	case 2:		return ioctl(through(), AFUTEX_IOC_WAKE_ALL, address());
+	case 3:		return ioctl(through(), AFUTEX_IOC_WAKE_ONE_PRIVATE, address());
+	default:	return ioctl(through(), AFUTEX_IOC_WAKE_ONE, address());
 	}
 }
 
@@ -250,9 +274,9 @@ static long wait_or_move(void)
 			.__reserved = padding(),
 		};
 	switch (some(3)) {
-	case 0:		return ioctl(dev, AFUTEX_IOC_WAIT, &wait);
-	case 1:		return ioctl(dev, AFUTEX_IOC_WAITV, &waitv);
-	default:	return ioctl(dev, AFUTEX_IOC_REQUEUE, &requeue);
+	case 0:		return ioctl(through(), AFUTEX_IOC_WAIT, &wait);
+	case 1:		return ioctl(through(), AFUTEX_IOC_WAITV, &waitv);
+	default:	return ioctl(through(), AFUTEX_IOC_REQUEUE, &requeue);
 	}
 }
 
@@ -303,11 +327,28 @@ static long change_fd(void)
 	}
 }
 
+/* The bell of a domain, or what is no mapping of one. */
+static long map_bell_at(char *page)
+{
+	void *bell = mmap(NULL, rarely() ? 2 * PAGE : PAGE,
+			  rarely() ? PROT_READ | PROT_WRITE : ONE_OF(PROT_READ, PROT_NONE),
+			  rarely() ? MAP_PRIVATE : MAP_SHARED, some(2) ? domain : fd(),
+			  rarely() ? PAGE : 0);
+
+	if (bell == MAP_FAILED)
+		return -1;
+	/* Moved there, so that there is no moment without a mapping. */
+	if (mremap(bell, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED)
+		return 0;
+	munmap(bell, PAGE);
+	return 0;
+}
+
 static long change_memory(void)
 {
 	char *page = (some(2) ? own : shared) + some(PAGES) * PAGE;
 
-	switch (some(7)) {
+	switch (some(9)) {
 	case 0:		return madvise(page, PAGE, MADV_DONTNEED);
 	case 1:		return madvise(page, PAGE, MADV_PAGEOUT);
 	case 2:		return mprotect(page, PAGE, ONE_OF(PROT_READ, PROT_WRITE, PROT_NONE,
@@ -325,6 +366,8 @@ static long change_memory(void)
 		mmap(page, PAGE, PROT_READ | PROT_WRITE,
 		     MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		return 0;
+	case 6: case 7:
+		return map_bell_at(page);
 	default:	return fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					 some(PAGES) * PAGE, PAGE);
 	}
@@ -428,6 +471,8 @@ TEST_F_TIMEOUT(fuzz, whatever_is_asked, 900)
 	ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1));
 	dev = afutex_open();
 	ASSERT_GE(dev, 0);
+	domain = new_domain(dev, 4);
+	ASSERT_GE(domain, 0);
 	memfd = memfd_create("words", MFD_CLOEXEC);
 	ASSERT_EQ(0, ftruncate(memfd, PAGES * PAGE));
 	shared = map_pages(MAP_SHARED, memfd);
@@ -463,6 +508,7 @@ TEST_F_TIMEOUT(fuzz, whatever_is_asked, 900)
 	}
 	munmap(shared - PAGE, (PAGES + 2) * PAGE);
 	close(memfd);
+	close(domain);
 	close(dev);
 	EXPECT_IDLE();
 }

@@ -1,13 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Many threads and processes at once: no wake is lost, and none is made up. */
+#include "domain.h"
 #include "word_fixture.h"
 
-WORD_FIXTURE(race);
-WORD_VARIANTS(race);
+/* Through the device, and through a domain. */
+FIXTURE(race)
+{
+	int dev, file;
+	word_t *word;
+	uint32_t flags;
+};
+
+FIXTURE_VARIANT(race)
+{
+	int scope;
+	enum memory memory;
+	bool domain;
+};
+
+FIXTURE_VARIANT_ADD(race, private) { PRIVATE, ANON_PRIVATE, false };
+FIXTURE_VARIANT_ADD(race, shared) { SHARED, ANON_PRIVATE, false };
+FIXTURE_VARIANT_ADD(race, file) { SHARED, MEMFD, false };
+FIXTURE_VARIANT_ADD(race, domain_private) { PRIVATE, ANON_PRIVATE, true };
+FIXTURE_VARIANT_ADD(race, domain_file) { SHARED, MEMFD, true };
 
 FIXTURE_SETUP(race)
 {
 	WORD_SETUP();
+	if (variant->domain) {
+		int device = self->dev;
+
+		self->dev = new_domain(device, 2);
+		ASSERT_GE(self->dev, 0);
+		close(device);
+	}
 }
 
 FIXTURE_TEARDOWN(race)
