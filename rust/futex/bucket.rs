@@ -388,7 +388,7 @@ impl<'a, W: Wake> Place<'a, W> {
     }
 }
 
-/// A bucket: one cache line.
+/// A bucket: one cache line, or two where a spinlock sleeps or is checked, and is larger.
 #[repr(align(64))]
 #[pin_data]
 pub(crate) struct Bucket<W> {
@@ -401,7 +401,7 @@ pub(crate) struct Bucket<W> {
 impl<W> Bucket<W> {
     /// Creates an initialiser for a bucket without waiters.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
-        const { assert!(cfg!(CONFIG_LOCKDEP) || size_of::<Self>() == 64) };
+        const { assert!(cfg!(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT)) || size_of::<Self>() == 64) };
 
         try_pin_init!(Self {
             waiters: Waiters::new(),
