@@ -10,6 +10,7 @@
  *                                             end of a thread, the death of a robust lock's owner
  *   futex_requeue                     entry   FUTEX_(CMP_)REQUEUE, futex_requeue(2)
  *   futex_wake_op                     exit    FUTEX_WAKE_OP
+ *                                     entry   the same, of a task whose exit is not seen
  *   futex_robust_list_clear_pending   entry   futex_wake, for FUTEX_ROBUST_UNLOCK
  *
  * A wake may be reported too often, and never too early: a watcher looks at the
@@ -18,6 +19,14 @@
  * enough. FUTEX_ROBUST_UNLOCK stores inside of futex_wake(), whose exit would
  * cost all other wakes too much: the task notes the word at the entry, and
  * takes the note at the next thing that it calls after the store.
+ *
+ * Some ends of such calls are not seen. An exit needs room on the task's shadow
+ * stack, which a task does not have for which none could be allocated, or that
+ * deep tracing has used up: the entry looks. There is a fixed number of notes, and a
+ * task that needs the place of another's takes it. Either leaves a search to the
+ * worker: a task that is in such a call reports, when it returns to user space, that
+ * any word may have been woken, and after the search the same is said of those that
+ * were, and are no longer.
  *
  * Nobody misses a wake
  *
@@ -37,9 +46,8 @@
  * a call that began before the text was patched. Of such a call, the CPU passes
  * the place of the hook before its barrier of A, and with it what was stored
  * before the call: the watch sees it. Stores inside the call may come any time
- * later, though, if it is preempted or waits for a page: B looks for tasks that
- * are in such a call, and has each report, when it returns to user space, that
- * any word may have been woken.
+ * later, though, if it is preempted or waits for a page: B is a search, as above, for
+ * tasks that are in such a call.
  *
  * In which context watches are notified
  *
@@ -49,7 +57,8 @@
  * then. With preemption off, and at an exit, where it is off too, memory must
  * not be freed that vfree() frees; and with PREEMPT_RT, spinlocks sleep. So there
  * the wake is left to a worker, by a ring for each CPU. A ring that is full
- * makes it the wake of any word.
+ * makes it the wake of any word. Without CONFIG_PREEMPT_COUNT it is not known whether
+ * preemption is off, and all wakes are left to the worker.
  *
  * With PREEMPT_RT all wakes are left to the worker: to wait for a spinlock is to
  * sleep there, and what removes a hook waits, by RCU tasks, until all tasks that
@@ -73,6 +82,7 @@
 
 #include <linux/bitmap.h>
 #include <linux/hash.h>
+#include <linux/hashtable.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -136,16 +146,18 @@ struct note {
 	struct task_struct *task;
 	unsigned long addr;
 	unsigned int flags;
-	/* Another task's note was overwritten. */
-	bool lost;
 };
 
 #define NOTE_BITS 8
 
-/* A call in which a word may be stored to, and which began before the hooks were there. */
+/* A task in a call in which a word may be stored to, and whose end the hooks do not see. */
 struct suspect {
 	struct callback_head work;
+	struct hlist_node node;
+	struct task_struct *task;
 };
+
+#define SUSPECT_BITS 6
 
 static struct {
 	const struct afutex_hook_ops *ops;
@@ -166,7 +178,14 @@ static struct {
 	/* For the worker: any word was woken; one at an offset in its page. */
 	bool any;
 	DECLARE_BITMAP(offsets, AFUTEX_HOOK_COUNTS);
+	/* For the worker, and for the next use if there is none: a search is to be made. */
+	bool search;
 	struct note *notes;
+
+	/* Protects those below. */
+	spinlock_t suspects_lock;
+	/* By task: one has one at most. */
+	DECLARE_HASHTABLE(suspects, SUSPECT_BITS);
 	bool had_suspects;
 
 	u64 hooked;
@@ -196,6 +215,14 @@ static notrace void leave_any(void)
 {
 	atomic64_inc(&hook.unknown);
 	WRITE_ONCE(hook.any, true);
+	call_worker();
+}
+
+/* The hooks do not see the end of a call that is under way. */
+static notrace void leave_search(void)
+{
+	atomic64_inc(&hook.unknown);
+	WRITE_ONCE(hook.search, true);
 	call_worker();
 }
 
@@ -291,31 +318,30 @@ static __always_inline struct note *note_of(struct task_struct *task)
 static noinline notrace void note_word(unsigned long addr, unsigned int flags)
 {
 	struct note *note = note_of(current);
+	bool is_taken;
 
 	raw_spin_lock(&note->lock);
-	if (note->task && note->task != current)
-		note->lost = true;
+	/* By one that is in its call, or whose call failed before it stored. */
+	is_taken = note->task && note->task != current;
 	note->task = current;
 	note->addr = addr;
 	note->flags = flags;
 	raw_spin_unlock(&note->lock);
+
+	if (is_taken)
+		leave_search();
 }
 
-/*
- * Others than futex_wake() call it too, and have nothing noted. A task whose note
- * was overwritten cannot be distinguished from them.
- */
-static notrace void clear_pending(unsigned long ip, unsigned long parent_ip,
-				  struct ftrace_ops *ops, struct ftrace_regs *regs)
+/* Most have nothing noted. */
+static notrace void take_note(void)
 {
 	struct note *note = note_of(current);
 	unsigned int flags = 0;
 	unsigned long addr = 0;
-	bool is_mine, lost;
+	bool is_mine;
 
 	raw_spin_lock(&note->lock);
 	is_mine = note->task == current;
-	lost = note->lost;
 	if (is_mine) {
 		addr = note->addr;
 		flags = note->flags;
@@ -325,15 +351,30 @@ static notrace void clear_pending(unsigned long ip, unsigned long parent_ip,
 
 	if (is_mine)
 		see(addr, flags);
-	else if (lost)
-		leave_any();
+}
+#endif
+
+/* Of the shadow stack, in longs: what those below leave to those at an exit is enough. */
+#define SHADOW_ENOUGH	256
+
+/*
+ * At futex_robust_list_clear_pending() and futex_wake_op(), for both: what is meant for
+ * the other is rarely there, and at worst reports too much.
+ */
+static notrace void inner_entry(unsigned long ip, unsigned long parent_ip,
+				struct ftrace_ops *ops, struct ftrace_regs *regs)
+{
+#ifdef FUTEX_ROBUST_UNLOCK
+	take_note();
+#endif
+	if (unlikely(!current->ret_stack || current->curr_ret_stack > SHADOW_ENOUGH))
+		leave_search();
 }
 
-static struct ftrace_ops unlock_ops = {
-	.func = clear_pending,
+static struct ftrace_ops inner_ops = {
+	.func = inner_entry,
 	.flags = FTRACE_OPS_FL_PERMANENT,
 };
-#endif
 
 static notrace void wake_entry(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops, struct ftrace_regs *regs)
@@ -390,43 +431,14 @@ static struct fprobe wake_op_probe = {
 	.entry_data_size = sizeof(struct wake_op),
 };
 
-/* Reports what was left to it. */
-static void worker(struct work_struct *work)
-{
-	unsigned long offsets[BITS_TO_LONGS(AFUTEX_HOOK_COUNTS)];
-	unsigned long found = 0;
-	int cpu, i;
-
-	for_each_possible_cpu(cpu) {
-		struct ring *ring = per_cpu_ptr(hook.rings, cpu);
-		unsigned int tail = ring->tail;
-
-		/* Pairs with the release of the waker: the entry is written. */
-		while (tail != smp_load_acquire(&ring->head)) {
-			struct left_wake wake = ring->wakes[tail % RING_SIZE];
-
-			/* Pairs with the acquire of the waker: the entry was read. */
-			smp_store_release(&ring->tail, ++tail);
-			hook.ops->woken(hook.data, wake.mm, wake.addr, wake.page);
-			if (wake.page)
-				put_page(wake.page);
-			cond_resched();
-		}
-	}
-
-	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
-		offsets[i] = READ_ONCE(hook.offsets[i]) ? xchg(&hook.offsets[i], 0) : 0;
-		found |= offsets[i];
-	}
-	if (xchg(&hook.any, false))
-		hook.ops->any_woken(hook.data, NULL);
-	else if (found)
-		hook.ops->any_woken(hook.data, offsets);
-}
-
 static void suspect_returns(struct callback_head *work)
 {
-	kfree(container_of(work, struct suspect, work));
+	struct suspect *suspect = container_of(work, struct suspect, work);
+
+	spin_lock(&hook.suspects_lock);
+	hash_del(&suspect->node);
+	spin_unlock(&hook.suspects_lock);
+	kfree(suspect);
 	leave_any();
 	module_put(THIS_MODULE);
 }
@@ -463,33 +475,114 @@ static bool is_suspect(struct task_struct *task)
 	return (args[1] & FUTEX_CMD_MASK) == FUTEX_WAKE_OP;
 }
 
+static int suspect(struct task_struct *task)
+{
+	struct suspect *suspect;
+
+	guard(spinlock)(&hook.suspects_lock);
+	hash_for_each_possible(hook.suspects, suspect, node, (unsigned long)task)
+		if (suspect->task == task)
+			return 0;
+	suspect = kmalloc_obj(*suspect, GFP_NOWAIT);
+	if (!suspect)
+		return -ENOMEM;
+	/* When the module is being removed, nobody watches. */
+	if (!try_module_get(THIS_MODULE)) {
+		kfree(suspect);
+		return 0;
+	}
+	hook.had_suspects = true;
+	suspect->task = task;
+	init_task_work(&suspect->work, suspect_returns);
+	if (task_work_add(task, &suspect->work, TWA_RESUME)) {
+		/* It has left all calls. */
+		kfree(suspect);
+		module_put(THIS_MODULE);
+		return 0;
+	}
+	hash_add(hook.suspects, &suspect->node, (unsigned long)task);
+	return 0;
+}
+
+/* What tasks have stored that were in such a call before, and are no longer, is seen after it. */
 static int find_suspects(void)
 {
 	struct task_struct *group, *task;
-	struct suspect *suspect;
 	int ret = 0;
 
 	rcu_read_lock();
 	for_each_process_thread(group, task) {
-		if (!is_suspect(task))
-			continue;
-		suspect = kmalloc_obj(*suspect, GFP_NOWAIT);
-		if (!suspect) {
-			ret = -ENOMEM;
+		if (is_suspect(task))
+			ret = suspect(task);
+		if (ret)
 			goto out;
-		}
-		__module_get(THIS_MODULE);
-		hook.had_suspects = true;
-		init_task_work(&suspect->work, suspect_returns);
-		if (task_work_add(task, &suspect->work, TWA_RESUME)) {
-			/* It has left all calls. */
-			kfree(suspect);
-			module_put(THIS_MODULE);
-		}
 	}
 out:
 	rcu_read_unlock();
+	/* Pairs with the barrier of the call's atomic operation on the word, before other calls. */
+	smp_rmb();
 	return ret;
+}
+
+/*
+ * Makes the search that was left, if there is one. Others may watch already: those
+ * that are no suspects any more are told of, too.
+ */
+static int search(void)
+{
+	int ret;
+
+	if (!READ_ONCE(hook.search) || !xchg(&hook.search, false))
+		return 0;
+	ret = find_suspects();
+	if (ret)
+		WRITE_ONCE(hook.search, true);
+	WRITE_ONCE(hook.any, true);
+	call_worker();
+	return ret;
+}
+
+/* Reports what was left to it. */
+static void worker(struct work_struct *work)
+{
+	unsigned long offsets[BITS_TO_LONGS(AFUTEX_HOOK_COUNTS)];
+	unsigned long found = 0;
+	int cpu, i;
+
+	/*
+	 * Pairs with the barrier of afutex_hook_get(): there the search is seen, or
+	 * its use here.
+	 */
+	smp_mb();
+	if (atomic_read(&hook.users) && search())
+		/* There will be memory for it. */
+		schedule_timeout_uninterruptible(1);
+
+	for_each_possible_cpu(cpu) {
+		struct ring *ring = per_cpu_ptr(hook.rings, cpu);
+		unsigned int tail = ring->tail;
+
+		/* Pairs with the release of the waker: the entry is written. */
+		while (tail != smp_load_acquire(&ring->head)) {
+			struct left_wake wake = ring->wakes[tail % RING_SIZE];
+
+			/* Pairs with the acquire of the waker: the entry was read. */
+			smp_store_release(&ring->tail, ++tail);
+			hook.ops->woken(hook.data, wake.mm, wake.addr, wake.page);
+			if (wake.page)
+				put_page(wake.page);
+			cond_resched();
+		}
+	}
+
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		offsets[i] = READ_ONCE(hook.offsets[i]) ? xchg(&hook.offsets[i], 0) : 0;
+		found |= offsets[i];
+	}
+	if (xchg(&hook.any, false))
+		hook.ops->any_woken(hook.data, NULL);
+	else if (found)
+		hook.ops->any_woken(hook.data, offsets);
 }
 
 static void fence(void *unused)
@@ -518,9 +611,11 @@ int afutex_hook_find(void)
 	ret = filter(&wake_ops, "futex_wake", true);
 	if (!ret)
 		ret = filter(&wake_ops, "futex_requeue", false);
+	if (!ret)
+		ret = filter(&inner_ops, "futex_wake_op", true);
 #ifdef FUTEX_ROBUST_UNLOCK
 	if (!ret)
-		ret = filter(&unlock_ops, "futex_robust_list_clear_pending", true);
+		ret = filter(&inner_ops, "futex_robust_list_clear_pending", false);
 #endif
 	if (ret)
 		afutex_hook_forget();
@@ -530,9 +625,7 @@ int afutex_hook_find(void)
 /* The hooks are not in place any more. */
 void afutex_hook_forget(void)
 {
-#ifdef FUTEX_ROBUST_UNLOCK
-	ftrace_free_filter(&unlock_ops);
-#endif
+	ftrace_free_filter(&inner_ops);
 	ftrace_free_filter(&wake_ops);
 }
 
@@ -547,9 +640,7 @@ static void hook_remove(void)
 	if (is_probed)
 		WARN_ON(unregister_fprobe(&wake_op_probe));
 	is_probed = false;
-#ifdef FUTEX_ROBUST_UNLOCK
-	take_away(&unlock_ops);
-#endif
+	take_away(&inner_ops);
 	take_away(&wake_ops);
 	WRITE_ONCE(hook.in_place, false);
 }
@@ -560,10 +651,8 @@ static int hook_place(void)
 	int ret;
 
 	ret = register_ftrace_function(&wake_ops);
-#ifdef FUTEX_ROBUST_UNLOCK
 	if (!ret)
-		ret = register_ftrace_function(&unlock_ops);
-#endif
+		ret = register_ftrace_function(&inner_ops);
 	if (!ret)
 		ret = register_fprobe_syms(&wake_op_probe, (const char **)wake_op, 1);
 	is_probed = !ret;
@@ -604,6 +693,13 @@ static void remove_unused(struct work_struct *work)
 		hook_remove();
 }
 
+/* The last use leaves the hooks for a while: to patch text is dear. */
+void afutex_hook_put(void)
+{
+	if (atomic_dec_and_test(&hook.users))
+		mod_delayed_work(system_dfl_wq, &hook.remove, LINGER);
+}
+
 /*
  * From when it returns until afutex_hook_put(), wakes are reported. -EINTR when
  * killed.
@@ -618,17 +714,16 @@ int afutex_hook_get(void)
 		return -EINTR;
 	if (!hook.in_place)
 		ret = prepare() ?: hook_place();
-	if (!ret)
+	if (!ret) {
 		atomic_inc(&hook.users);
+		/* Pairs with the barrier of the worker, which makes no search without a use. */
+		smp_mb__after_atomic();
+		ret = search();
+		if (ret)
+			afutex_hook_put();
+	}
 	mutex_unlock(&hook.lock);
 	return ret;
-}
-
-/* The last use leaves the hooks for a while: to patch text is dear. */
-void afutex_hook_put(void)
-{
-	if (atomic_dec_and_test(&hook.users))
-		mod_delayed_work(system_dfl_wq, &hook.remove, LINGER);
 }
 
 /* A full barrier. */
@@ -644,6 +739,7 @@ void afutex_hook_init(const struct afutex_hook_ops *ops, void *data)
 	mutex_init(&hook.lock);
 	INIT_DELAYED_WORK(&hook.remove, remove_unused);
 	INIT_WORK(&hook.work, worker);
+	spin_lock_init(&hook.suspects_lock);
 }
 
 /* When it returns, nothing is reported, and nothing will be. */

@@ -4,6 +4,7 @@
  * nothing behind in either case. Needs a kernel with CONFIG_FAILSLAB.
  */
 #include "word_fixture.h"
+#include "native.h"
 
 WORD_FIXTURE(fault, int fail_nth;);
 WORD_VARIANTS(fault);
@@ -185,6 +186,51 @@ TEST_F(fault, futex_wake)
 	EXPECT_EQ(1, do_wake(self->dev, self->word, variant->scope, 1));
 	EXPECT_TRUE(failure_left(self->fail_nth));
 	fail(self->fail_nth, 0);
+	close(fd);
+}
+
+struct other_wakes {
+	word_t *word, *other;
+	int scope;
+};
+
+static void *wake_op(void *arg)
+{
+	struct other_wakes *wakes = arg;
+
+	return (void *)futex(wakes->other, FUTEX_WAKE_OP | wakes->scope, 1, 1, wakes->word,
+			     FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_GE, 0));
+}
+
+/*
+ * A task that has no shadow stack, on which the kernel keeps what is to be called at
+ * the end of a function: the end of its FUTEX_WAKE_OP is not seen, and yet not missed.
+ */
+TEST_F(fault, task_without_a_shadow_stack)
+{
+	struct other_wakes wakes = { self->word, self->word + 1, variant->scope };
+	int fd = native_watch(self->dev, self->word, variant->scope, AFUTEX_COMPARE, 0);
+	long unknown = counter("native_unknown");
+	pthread_t thread;
+	void *ret;
+	bool left;
+
+	ASSERT_GE(fd, 0);
+	/* The hooks have made the cache that they are from. No other allocation fails. */
+	ASSERT_EQ(0, access("/sys/kernel/slab/fgraph_stack/failslab", W_OK));
+	write_string("/sys/kernel/slab/fgraph_stack/failslab", "1");
+	write_string("/sys/kernel/debug/failslab/cache-filter", "Y");
+	fail(self->fail_nth, 1);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_op, &wakes));
+	left = failure_left(self->fail_nth);
+	fail(self->fail_nth, 0);
+	write_string("/sys/kernel/debug/failslab/cache-filter", "N");
+	ASSERT_FALSE(left);
+	pthread_join(thread, &ret);
+	EXPECT_EQ(0, (long)ret);
+	EXPECT_EQ(1, *self->word);
+	EXPECT_TRUE(eventually(poll_ms(fd, 0) == READABLE));
+	EXPECT_GT(counter("native_unknown"), unknown);
 	close(fd);
 }
 
