@@ -33,6 +33,10 @@ check-stock:
 check-debug:
 	@scripts/check-kernel debug $(TESTS)
 
+## make check-rt      the tests that matter there on Debian's kernel with PREEMPT_RT; TESTS=
+check-rt:
+	@scripts/check-kernel rt $(TESTS)
+
 ## make check-models  the models of the protocols, in all their states
 check-models:
 	@scripts/check-models
@@ -94,4 +98,4 @@ doc:
 clean:
 	@rm -rf build 2>/dev/null || { echo "build/ has files of another user: run 'sudo make clean'." >&2; false; }
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-models check-runner check-docs check-foreign bench check-bench preload shell module install uninstall style doc clean profile
+.PHONY: help demo demo-set check check-all check-stock check-debug check-rt check-models check-runner check-docs check-foreign bench check-bench preload shell module install uninstall style doc clean profile

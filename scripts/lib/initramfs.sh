@@ -33,7 +33,7 @@ initramfs_add() {
 initramfs_kernel_modules() {
 	local path
 
-	[ "$KERNEL" = stock ] || return 0
+	[ "$KERNEL" = stock ] || [ "$KERNEL" = rt ] || return 0
 	path=$(find "$STOCK/pkg/usr/lib/modules/$RELEASE" -name 'loop.ko*' | head -n 1)
 	case $path in
 	'') ;;

@@ -2,11 +2,13 @@
 # shellcheck shell=bash
 # Builds the module and the test programs for a kernel.
 
-# Makes the kernel $1, which is "stock", "debug" or the path of a kernel's build
-# folder, and sets KBUILD, VMLINUZ and OUT, where what is built for it goes.
+# Makes the kernel $1, which is "stock", "debug", "rt" (Debian's with PREEMPT_RT) or the
+# path of a kernel's build folder, and sets KBUILD, VMLINUZ and OUT, where what is built
+# for it goes.
 kernel_select() {
 	case $1 in
-	stock)
+	stock | rt)
+		[ "$1" = stock ] || FLAVOUR=rt-amd64
 		kernel_stock
 		KBUILD=$STOCK/build VMLINUZ=$STOCK/vmlinuz
 		;;
@@ -19,7 +21,7 @@ kernel_select() {
 		KBUILD=$(realpath "$1")
 		VMLINUZ=$KBUILD/arch/x86/boot/bzImage
 		[ -f "$VMLINUZ" ] ||
-			die "a kernel is stock, debug or the build folder of an x86 kernel, and there is no $VMLINUZ: run 'make' there."
+			die "a kernel is stock, debug, rt or the build folder of an x86 kernel, and there is no $VMLINUZ: run 'make' there."
 		# A folder of its own, beside the source, has a Makefile that names it.
 		KSRC=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$KBUILD/Makefile")
 		KSRC=$(realpath "${KSRC:-$KBUILD}")
@@ -47,6 +49,15 @@ module_build() {
 	if grep -q '^CONFIG_CC_IS_CLANG=y' "$KBUILD/.config"; then root_ensure test; fi
 	locked "$OUTPUT/module" step "module-$(basename "$KERNEL")" \
 		"building the module for the $(basename "$KERNEL") kernel" module_make modules
+}
+
+# Makes $OUT/selftests/afutex_livepatch.ko, where the kernel has live patches.
+livepatch_build() {
+	grep -q '^CONFIG_LIVEPATCH=y' "$KBUILD/.config" || return 0
+	mkdir -p "$OUT/livepatch" "$OUT/selftests"
+	locked "$OUTPUT/module" step "livepatch-$(basename "$KERNEL")" "building a live patch" \
+		module_make M="$PROJECT/selftests/livepatch" MO="$OUT/livepatch" modules
+	cp "$OUT/livepatch/afutex_livepatch.ko" "$OUT/selftests/"
 }
 
 # tests_build SENTENCE [NAME]...: makes the tests, or what is named of what is in

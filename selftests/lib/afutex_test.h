@@ -202,6 +202,35 @@ static inline int rounds(int n)
 	return n / (by > 0 ? by : 1) + 1;
 }
 
+/* As often as n, or more where there is time for it: "make check-all". */
+static inline int thorough(int n)
+{
+	const char *times = getenv("AFUTEX_THOROUGH");
+
+	return times && atoi(times) > 1 ? n * atoi(times) : n;
+}
+
+/* Whether everything takes far longer. */
+static inline bool is_slow(void)
+{
+	return rounds(2) < 3;
+}
+
+/* main() of a test whose variants in that list, which ends with NULL, are too dear there. */
+static inline int run_but(int argc, char **argv, const char * const *dear)
+{
+	char *args[64] = { argv[0] };
+	int n = 1;
+
+	if (!is_slow() || argc > 1)
+		return test_harness_run(argc, argv);
+	for (; *dear && n < 62; dear++) {
+		args[n++] = "-V";
+		args[n++] = (char *)*dear;
+	}
+	return test_harness_run(n, args);
+}
+
 /* A thread that waits once, and the result of the wait. */
 struct sleeper {
 	int dev, scope, ms;
