@@ -619,7 +619,7 @@ TEST(hooks_linger)
 	ASSERT_GE(dev, 0);
 	close(native_watch(dev, &word, PRIVATE, 0, 0));
 	before = counter("native_hooked");
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < rounds(1000); i++) {
 		int fd = native_watch(dev, &word, PRIVATE, 0, 0);
 
 		ASSERT_GE(fd, 0);
@@ -775,6 +775,100 @@ TEST(call_that_began_before_the_hooks)
 	EXPECT_IDLE();
 }
 
+#define UNLOCKERS 300
+
+struct unlocker {
+	word_t *word;
+	pthread_t thread;
+	int ret;
+};
+
+static void *unlock_word(void *arg)
+{
+	struct unlocker *unlocker = arg;
+	unsigned long pending = 1;
+
+	unlocker->ret = futex(unlocker->word, FUTEX_UNLOCK_WAKE | PRIVATE, 1, 0, &pending, 0);
+	return NULL;
+}
+
+/*
+ * More tasks than there are places for notes are about to unlock a word, and wait for
+ * a page that they may write. Those that lost their place are found: no wake is missed.
+ */
+TEST(notes_that_are_taken)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev = afutex_open();
+	static struct unlocker unlockers[UNLOCKERS];
+	static int fds[UNLOCKERS];
+	unsigned long pending = 1;
+	struct uffd_msg message;
+	pthread_attr_t attr;
+	long unknown;
+	word_t *words;
+
+	words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(words != MAP_FAILED);
+	if (futex(words, FUTEX_UNLOCK_WAKE | PRIVATE, 1, 0, &pending, 0) < 0)
+		SKIP(return, "this kernel, or its 32-bit ABI, has no FUTEX_ROBUST_UNLOCK");
+	for (int i = 0; i < UNLOCKERS; i++)
+		words[i] = 1;
+	reg.range.start = wp.range.start = addr_of(words);
+	reg.range.len = wp.range.len = 4096;
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg) ||
+	    ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
+		SKIP(return, "this kernel does not write-protect for userfaultfd");
+
+	ASSERT_GE(dev, 0);
+	for (int i = 0; i < UNLOCKERS; i++) {
+		fds[i] = native_watch(dev, &words[i], PRIVATE, AFUTEX_COMPARE, 1);
+		ASSERT_GE(fds[i], 0);
+	}
+	unknown = counter("native_unknown");
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	for (int i = 0; i < UNLOCKERS; i++) {
+		unlockers[i].word = &words[i];
+		ASSERT_EQ(0, pthread_create(&unlockers[i].thread, &attr, unlock_word,
+					    &unlockers[i]));
+	}
+	for (int i = 0; i < UNLOCKERS; i++) {
+		ASSERT_EQ(POLLIN, poll_ms(uffd, 60000) & POLLIN);
+		ASSERT_EQ(sizeof(message), read(uffd, &message, sizeof(message)));
+	}
+	EXPECT_GE(counter("native_unknown"), unknown + UNLOCKERS - 256);
+	wp.mode = 0;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	for (int i = 0; i < UNLOCKERS; i++) {
+		pthread_join(unlockers[i].thread, NULL);
+		EXPECT_EQ(0, unlockers[i].ret);
+		EXPECT_EQ(0, words[i]);
+		EXPECT_TRUE(eventually(poll_ms(fds[i], 0) == READABLE));
+		close(fds[i]);
+	}
+	close(uffd);
+
+	/* Nothing of it stays: the next unlock is told of as what it is. */
+	fds[0] = native_watch(dev, words, PRIVATE, PERSISTENT, 0);
+	ASSERT_GE(fds[0], 0);
+	ASSERT_EQ(0, futex(words, FUTEX_UNLOCK_WAKE | PRIVATE, 1, 0, &pending, 0));
+	EXPECT_TRUE(eventually(poll_ms(fds[0], 0) == READABLE));
+	ASSERT_TRUE(eventually(!wakes_of(fds[0])));
+	unknown = counter("native_unknown");
+	for (int i = 0; i < 10; i++) {
+		ASSERT_EQ(0, futex(words, FUTEX_UNLOCK_WAKE | PRIVATE, 1, 0, &pending, 0));
+		EXPECT_TRUE(woken(fds[0], 1));
+	}
+	EXPECT_EQ(unknown, counter("native_unknown"));
+	close(fds[0]);
+	close(dev);
+	munmap(words, 4096);
+	EXPECT_IDLE();
+}
+
 /* Switched off. */
 TEST(parameter)
 {
@@ -794,4 +888,12 @@ TEST(parameter)
 	ASSERT_TRUE(reload(""));
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char **argv)
+{
+	/* One kind of memory for each scope: the others differ in what is beneath. */
+	static const char * const dear[] = {
+		"anon", "anon_shared", "memfd_private", "ext4", "thp", "hugetlb", NULL,
+	};
+
+	return run_but(argc, argv, dear);
+}

@@ -222,11 +222,13 @@ static void wake_without_end(struct race *race)
  */
 TEST_F_TIMEOUT(native_race, first_watch_of_many, 1800)
 {
+	int64_t loading = 0, placing = 0, waiting = 0, start;
 	struct race *race = self->race;
+	int times = thorough(rounds(50));
 	pid_t pids[2];
 
 	/* Once is enough. */
-	if (variant->kind != WAKE_OP || !variant->forks || variant->sleeps)
+	if (variant->kind != WAKE_OP || !variant->forks || !variant->sleeps)
 		return;
 	for (int i = 0; i < 2; i++) {
 		pids[i] = fork();
@@ -239,26 +241,46 @@ TEST_F_TIMEOUT(native_race, first_watch_of_many, 1800)
 		}
 	}
 	close(self->dev);
-	for (int round = 0; round < rounds(50); round++) {
+	for (int round = 0; round < times; round++) {
 		uint32_t seen;
 		int fd;
 
+		start = now_ns();
 		ASSERT_TRUE(reload(""));
+		loading += now_ns() - start;
 		self->dev = afutex_open();
 		ASSERT_GE(self->dev, 0);
+		start = now_ns();
 		do {
 			seen = race->word;
 			fd = native_watch(self->dev, &race->word, SHARED, AFUTEX_COMPARE, seen);
 		} while (fd == -EAGAIN);
 		ASSERT_GE(fd, 0);
+		placing += now_ns() - start;
+		start = now_ns();
 		ASSERT_EQ(READABLE, poll_ms(fd, 60000));
+		waiting += now_ns() - start;
 		close(fd);
 		close(self->dev);
 	}
 	race->stop = true;
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(0, child_status(pids[i]));
+	TH_LOG("%d times: %lld ms to remove and load, %lld to place the hooks, %lld to wait", times,
+	       loading / 1000000ll, placing / 1000000ll, waiting / 1000000ll);
 	self->dev = afutex_open();
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char **argv)
+{
+	/* Of each kind those that are the most different. */
+	static const char * const dear[] = {
+		"wake_private_and_sleeper", "wake_shared", "wake_process",
+		"wake_op_private_and_sleeper", "wake_op_shared", "wake_op_process",
+		"requeue_private_and_sleeper", "requeue_shared", "requeue_process",
+		"robust_unlock_private_and_sleeper", "robust_unlock_shared",
+		"robust_unlock_process", NULL,
+	};
+
+	return run_but(argc, argv, dear);
+}
