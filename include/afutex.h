@@ -21,6 +21,8 @@
  *				afutex_domain_rings, and the above in it: _domain_wake_one ...
  *	A descriptor for a word	afutex_watch_open, afutex_watch_next,
  *				afutex_watch_rearm, afutex_watch_read
+ *	Wakes of futex(2)	afutex_native_open, afutex_sem_open, afutex_mutex_open,
+ *				afutex_thread_open, and what goes with them
  *	One for many words	afutex_set_open, afutex_set_add, afutex_set_change,
  *				afutex_set_remove, afutex_set_ctl, afutex_set_read,
  *				afutex_set_ctl_wait
@@ -33,11 +35,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -657,6 +665,461 @@ static inline int afutex_set_ctl_wait(int set, struct afutex_ctl *items, uint32_
 	};
 
 	return ioctl(set, AFUTEX_IOC_SET_WAIT, &args);
+}
+
+/*
+ * Words that futex(2) wakes: what programs that do not know of afutex leave to be watched.
+ *
+ *	any word		afutex_native_open: then afutex_watch_next, afutex_watch_read
+ *	sem_t			afutex_sem_open, afutex_sem_trywait, afutex_sem_disarm,
+ *				afutex_sem_close
+ *	pthread_mutex_t		afutex_mutex_open, afutex_mutex_trylock, afutex_mutex_close
+ *	the end of a thread	afutex_thread_open, afutex_thread_word
+ *
+ * ENOTSUP, which is EOPNOTSUPP: this C library, or this kind of object, is not known well
+ * enough; or the module has no such watches (afutex_device_info() tells which). Whether a
+ * semaphore and a mutex are what is assumed here is tried at first use, on one that nothing
+ * else has: less than a millisecond, and some 10 ms for the first such watch of a machine.
+ *
+ * There is nothing for pthread_cond_t: a signal makes a system call only if there are waiters,
+ * and a descriptor counted among those of glibc would take signals that are meant for others.
+ * There is nothing for barriers either: to wait at one is to arrive at it.
+ */
+
+/* syscall(), which strict C does not see. */
+#if !defined(__cplusplus) && !defined(_DEFAULT_SOURCE) && !defined(_GNU_SOURCE) && \
+	!defined(_BSD_SOURCE)
+extern long syscall(long number, ...);
+#endif
+
+/* futex(2) itself, where 32-bit machines may have it with a 64-bit timespec alone. */
+#ifdef SYS_futex
+#define _AFUTEX_SYS_FUTEX	SYS_futex
+#else
+#define _AFUTEX_SYS_FUTEX	SYS_futex_time64
+#endif
+
+/*
+ * Opens a watch for the wakes of futex(2) of a word of 32 bits: readable if the word does
+ * not hold seen, and when it is woken. flags is FUTEX2_PRIVATE if those who wake it say
+ * FUTEX_PRIVATE_FLAG, and otherwise 0. When it is readable: afutex_watch_next().
+ */
+static inline int afutex_native_open(const volatile void *word, uint32_t seen, uint32_t flags)
+{
+	return afutex_watch_open(word, seen, FUTEX_BITSET_MATCH_ANY,
+				 FUTEX2_SIZE_U32 | AFUTEX_NATIVE | AFUTEX_COMPARE | AFUTEX_READY |
+				 flags, O_CLOEXEC | O_NONBLOCK, 0);
+}
+
+/* One that is not readable before it is armed: what it is to wait for comes later. */
+static inline int _afutex_native_idle(const volatile void *word, uint32_t flags)
+{
+	return afutex_watch_open(word, 0, FUTEX_BITSET_MATCH_ANY,
+				 FUTEX2_SIZE_U32 | AFUTEX_NATIVE | flags, O_CLOEXEC | O_NONBLOCK,
+				 0);
+}
+
+/* Whether it becomes readable: for what has been woken already. */
+static inline bool _afutex_native_comes(int fd)
+{
+	struct pollfd pfd = { fd, POLLIN, 0 };
+	int ret;
+
+	do {
+		ret = poll(&pfd, 1, 10000);
+	} while (ret < 0 && errno == EINTR);
+	return ret == 1;
+}
+
+/*
+ * Returns 0 if a trial has shown that something works, and tries it if it is not known yet.
+ * trial() returns whether it does, or -1 if that could not be tried.
+ */
+static inline int _afutex_tried(int *known, int (*trial)(void))
+{
+	/* 1: it works, 2: it does not. */
+	int now = __atomic_load_n(known, __ATOMIC_RELAXED);
+
+	if (!now) {
+		now = trial();
+		if (now < 0)
+			return -1;
+		now = now ? 1 : 2;
+		__atomic_store_n(known, now, __ATOMIC_RELAXED);
+	}
+	if (now == 1)
+		return 0;
+	errno = ENOTSUP;
+	return -1;
+}
+
+/*
+ * Semaphores: sem_init() and sem_open(), of glibc and of musl. The waking side is
+ * sem_post(), as it is.
+ *
+ * afutex_sem_trywait() takes a token, or arms the descriptor, and nothing else does: an event
+ * loop calls it when it starts and whenever the descriptor is readable, until it fails with
+ * EAGAIN, and only then waits again:
+ *
+ *	while (!afutex_sem_trywait(&watch))
+ *		handle();
+ *	if (errno != EAGAIN)
+ *		fail();
+ *
+ * While it is armed it is one of the waiters that the semaphore counts, since sem_post() wakes
+ * only if there are any. It no longer is when a token was taken, nor after afutex_sem_disarm()
+ * and afutex_sem_close(): the semaphore must exist as long as that. If the process is killed
+ * before, the count stays one too high, as it does when it is killed in sem_wait(): each later
+ * sem_post() makes a system call that it need not make, and nothing else is amiss.
+ *
+ * All descriptors of a semaphore hear of each token, beside the one task in sem_wait() that is
+ * woken; the first that tries has it. A structure is for one thread at a time, and not for a
+ * child of fork(), which closes watch.fd if it has no use for it, and opens its own.
+ */
+struct afutex_sem {
+	int fd;
+	bool armed;
+	sem_t *sem;
+};
+
+/*
+ * The layouts. glibc on 64 bits: a word of 64 bits, the value in its lower and the waiters in
+ * its upper half. glibc on 32 bits: twice the value, and 1 if there are waiters; their number
+ * is elsewhere. musl: the value, with the sign if there are waiters; and their number.
+ */
+#if !defined(__GLIBC__)
+#define _AFUTEX_SEM_VALUE	0
+#define _AFUTEX_SEM_WAITERS	1
+#define _AFUTEX_SEM_SCOPE	2
+#define _AFUTEX_SEM_PRIVATE	128
+#define _AFUTEX_SEM_NONE	0x80000000u
+#elif __SIZEOF_LONG__ == 8 || defined(__x86_64__)
+#define _AFUTEX_SEM_VALUE	(__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+#define _AFUTEX_SEM_SCOPE	2
+#define _AFUTEX_SEM_PRIVATE	0
+#define _AFUTEX_SEM_NONE	0u
+#else
+#define _AFUTEX_SEM_VALUE	0
+#define _AFUTEX_SEM_WAITERS	3
+#define _AFUTEX_SEM_SCOPE	1
+#define _AFUTEX_SEM_PRIVATE	0
+#define _AFUTEX_SEM_NONE	1u
+#endif
+
+static inline uint32_t *_afutex_sem_word(sem_t *sem, int which)
+{
+	return (uint32_t *)(void *)sem + which;
+}
+
+static inline uint32_t _afutex_sem_scope(sem_t *sem)
+{
+	uint32_t scope = __atomic_load_n(_afutex_sem_word(sem, _AFUTEX_SEM_SCOPE),
+					 __ATOMIC_RELAXED);
+
+	return scope == _AFUTEX_SEM_PRIVATE ? FUTEX2_PRIVATE : 0;
+}
+
+/* Says in the semaphore that there is a waiter, if it does not say so any more. */
+static inline void _afutex_sem_arm(struct afutex_sem *watch)
+{
+#ifndef _AFUTEX_SEM_WAITERS
+	if (!watch->armed)
+		__atomic_fetch_add((uint64_t *)(void *)watch->sem, (uint64_t)1 << 32,
+				   __ATOMIC_SEQ_CST);
+#else
+	uint32_t *value = _afutex_sem_word(watch->sem, _AFUTEX_SEM_VALUE), old = 0;
+
+	if (!watch->armed)
+		__atomic_fetch_add(_afutex_sem_word(watch->sem, _AFUTEX_SEM_WAITERS), 1,
+				   __ATOMIC_SEQ_CST);
+	/* Only where there is no token: the kernel compares it with that. */
+	__atomic_compare_exchange_n(value, &old, _AFUTEX_SEM_NONE, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+#endif
+	watch->armed = true;
+}
+
+/* Is no waiter any more. The descriptor may still become readable. */
+static inline void afutex_sem_disarm(struct afutex_sem *watch)
+{
+	if (!watch->armed)
+		return;
+	watch->armed = false;
+#ifndef _AFUTEX_SEM_WAITERS
+	__atomic_fetch_sub((uint64_t *)(void *)watch->sem, (uint64_t)1 << 32, __ATOMIC_SEQ_CST);
+#elif !defined(__GLIBC__)
+	__atomic_fetch_sub(_afutex_sem_word(watch->sem, _AFUTEX_SEM_WAITERS), 1,
+			   __ATOMIC_SEQ_CST);
+#else
+	uint32_t *value = _afutex_sem_word(watch->sem, _AFUTEX_SEM_VALUE), tokens;
+	uint32_t *waiters = _afutex_sem_word(watch->sem, _AFUTEX_SEM_WAITERS);
+	bool last = __atomic_load_n(waiters, __ATOMIC_SEQ_CST) == 1;
+	uint32_t scope = _afutex_sem_scope(watch->sem) ? FUTEX_PRIVATE_FLAG : 0;
+	int err = errno;
+
+	/* As sem_wait() of glibc has it: a guess, which is put right if another one came. */
+	if (last)
+		__atomic_fetch_and(value, ~_AFUTEX_SEM_NONE, __ATOMIC_SEQ_CST);
+	if (__atomic_fetch_sub(waiters, 1, __ATOMIC_SEQ_CST) > 1 && last) {
+		tokens = __atomic_fetch_or(value, _AFUTEX_SEM_NONE, __ATOMIC_SEQ_CST) >> 1;
+		if (tokens)
+			syscall(_AFUTEX_SYS_FUTEX, value, FUTEX_WAKE | scope, tokens, NULL, NULL,
+				0);
+		errno = err;
+	}
+#endif
+}
+
+static inline int _afutex_sem_open(struct afutex_sem *watch, sem_t *sem)
+{
+	watch->sem = sem;
+	watch->armed = false;
+	watch->fd = _afutex_native_idle(_afutex_sem_word(sem, _AFUTEX_SEM_VALUE),
+					_afutex_sem_scope(sem));
+	return watch->fd < 0 ? -1 : 0;
+}
+
+/* Takes a token: 0. EAGAIN: there is none, watch->fd is readable when there may be one. */
+static inline int afutex_sem_trywait(struct afutex_sem *watch)
+{
+	int ret, err;
+
+	do {
+		if (!sem_trywait(watch->sem)) {
+			afutex_sem_disarm(watch);
+			return 0;
+		}
+		if (errno != EAGAIN)
+			break;
+		_afutex_sem_arm(watch);
+		ret = ioctl(watch->fd, AFUTEX_IOC_NEXT, (unsigned long)_AFUTEX_SEM_NONE);
+		if (ret >= 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+		/* EAGAIN: there is a token, and the descriptor is not armed. */
+	} while (errno == EAGAIN);
+	err = errno;
+	afutex_sem_disarm(watch);
+	errno = err;
+	return -1;
+}
+
+static inline int afutex_sem_close(struct afutex_sem *watch)
+{
+	afutex_sem_disarm(watch);
+	return close(watch->fd);
+}
+
+/* Posts to a semaphore that is watched, and looks whether it is as before afterwards. */
+static inline int _afutex_sem_trial_of(int pshared)
+{
+	struct afutex_sem watch;
+	sem_t sem, before;
+	bool works;
+
+	memset(&sem, 0, sizeof(sem));
+	if (sem_init(&sem, pshared, 0))
+		return -1;
+	before = sem;
+	if (_afutex_sem_open(&watch, &sem))
+		return -1;
+	works = _afutex_sem_scope(&sem) == (pshared ? 0 : FUTEX2_PRIVATE) &&
+		afutex_sem_trywait(&watch) && errno == EAGAIN && !sem_post(&sem) &&
+		_afutex_native_comes(watch.fd) && !afutex_sem_trywait(&watch);
+	afutex_sem_close(&watch);
+	works = works && !memcmp(&sem, &before, sizeof(sem));
+	sem_destroy(&sem);
+	return works;
+}
+
+static inline int _afutex_sem_trial(void)
+{
+	int works = _afutex_sem_trial_of(0);
+
+	return works == 1 ? _afutex_sem_trial_of(1) : works;
+}
+
+/* Opens a descriptor for a semaphore. It waits for nothing before afutex_sem_trywait(). */
+static inline int afutex_sem_open(struct afutex_sem *watch, sem_t *sem)
+{
+	static int known;
+
+	watch->fd = -1;
+	watch->armed = false;
+	watch->sem = sem;
+	return _afutex_tried(&known, _afutex_sem_trial) ? -1 : _afutex_sem_open(watch, sem);
+}
+
+/*
+ * Mutexes of glibc: of every type, private, process-shared and robust; those with a protocol
+ * (PTHREAD_PRIO_INHERIT, _PROTECT) and those of other libraries are ENOTSUP. The waking side
+ * is pthread_mutex_unlock(), as it is.
+ *
+ * afutex_mutex_trylock() takes the mutex, or says in it that there may be waiters and arms the
+ * descriptor: EBUSY. Call it as afutex_sem_trywait() is called. It returns what
+ * pthread_mutex_trylock() does, also EOWNERDEAD, after which the mutex is held; or another
+ * error, and then the descriptor is not armed. The thread that calls it holds the mutex.
+ *
+ * What is said in the mutex makes the next unlock a system call; so much stays after a close,
+ * and after a kill. As in pthread_mutex_lock(), the wake is lost if the process that unlocks
+ * is killed between the unlock and the wake, unless the mutex is robust. A process with one
+ * thread unlocks private mutexes without a wake: no other thread waits for them.
+ */
+struct afutex_mutex {
+	int fd;
+	pthread_mutex_t *mutex;
+};
+
+#ifdef __GLIBC__
+/* Of __kind: robust, the two protocols, process-shared. */
+#define _AFUTEX_MUTEX_ROBUST	0x10
+#define _AFUTEX_MUTEX_PROTOCOL	0x60
+#define _AFUTEX_MUTEX_SHARED	0x80
+/* Of the word of a robust mutex, as the kernel has it. */
+#define _AFUTEX_MUTEX_WAITERS	0x80000000u
+
+static inline uint32_t *_afutex_mutex_word(pthread_mutex_t *mutex)
+{
+	return (uint32_t *)&mutex->__data.__lock;
+}
+
+static inline int _afutex_mutex_kind(pthread_mutex_t *mutex)
+{
+	return __atomic_load_n(&mutex->__data.__kind, __ATOMIC_RELAXED);
+}
+#endif
+
+static inline int _afutex_mutex_open(struct afutex_mutex *watch, pthread_mutex_t *mutex)
+{
+	watch->mutex = mutex;
+	watch->fd = -1;
+	errno = ENOTSUP;
+#ifdef __GLIBC__
+	int kind = _afutex_mutex_kind(mutex);
+
+	/* The wakes of a robust mutex are shared ones, since those at its owner's death are. */
+	bool shared = kind & (_AFUTEX_MUTEX_ROBUST | _AFUTEX_MUTEX_SHARED);
+
+	if (!(kind & _AFUTEX_MUTEX_PROTOCOL))
+		watch->fd = _afutex_native_idle(_afutex_mutex_word(mutex),
+						shared ? 0 : FUTEX2_PRIVATE);
+#endif
+	return watch->fd < 0 ? -1 : 0;
+}
+
+/* Takes the mutex: 0, EOWNERDEAD. EBUSY: watch->fd is readable when it may be had. */
+static inline int afutex_mutex_trylock(struct afutex_mutex *watch)
+{
+	int ret = pthread_mutex_trylock(watch->mutex);
+#ifdef __GLIBC__
+	bool robust = _afutex_mutex_kind(watch->mutex) & _AFUTEX_MUTEX_ROBUST;
+	uint32_t *word = _afutex_mutex_word(watch->mutex), val, waiters;
+
+	for (; ret == EBUSY; ret = pthread_mutex_trylock(watch->mutex)) {
+		val = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+		/* 1 is locked, and 2 that with waiters; or the owner's number, with a bit. */
+		waiters = robust ? val | _AFUTEX_MUTEX_WAITERS : 2;
+		if (!val || (val != waiters &&
+			     !__atomic_compare_exchange_n(word, &val, waiters, false,
+							  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)))
+			continue;
+		if (ioctl(watch->fd, AFUTEX_IOC_NEXT, (unsigned long)waiters) >= 0)
+			break;
+		if (errno != EAGAIN)
+			return errno;
+	}
+#endif
+	return ret;
+}
+
+static inline int afutex_mutex_close(struct afutex_mutex *watch)
+{
+	return close(watch->fd);
+}
+
+/* Unlocks a process-shared mutex that is watched, and takes it. */
+static inline int _afutex_mutex_trial_of(bool robust)
+{
+	struct afutex_mutex watch;
+	pthread_mutexattr_t attr;
+	pthread_mutex_t mutex;
+	bool works;
+
+	if (pthread_mutexattr_init(&attr)) {
+		errno = ENOMEM;
+		return -1;
+	}
+	works = !pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) &&
+		!(robust && pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST)) &&
+		!pthread_mutex_init(&mutex, &attr);
+	pthread_mutexattr_destroy(&attr);
+	if (!works)
+		return 0;
+	if (_afutex_mutex_open(&watch, &mutex))
+		return -1;
+	works = !pthread_mutex_lock(&mutex) && afutex_mutex_trylock(&watch) == EBUSY;
+	pthread_mutex_unlock(&mutex);
+	works = works && _afutex_native_comes(watch.fd) && !afutex_mutex_trylock(&watch) &&
+		!pthread_mutex_unlock(&mutex);
+	afutex_mutex_close(&watch);
+	pthread_mutex_destroy(&mutex);
+	return works;
+}
+
+static inline int _afutex_mutex_trial(void)
+{
+	int works = _afutex_mutex_trial_of(false);
+
+	return works == 1 ? _afutex_mutex_trial_of(true) : works;
+}
+
+/* Opens a descriptor for a mutex. It waits for nothing before afutex_mutex_trylock(). */
+static inline int afutex_mutex_open(struct afutex_mutex *watch, pthread_mutex_t *mutex)
+{
+	static int known;
+
+	watch->fd = -1;
+	watch->mutex = mutex;
+	return _afutex_tried(&known, _afutex_mutex_trial) ? -1 : _afutex_mutex_open(watch, mutex);
+}
+
+/*
+ * The end of a thread: the kernel clears a word of it, and wakes. For glibc that is the
+ * thread's number; the libraries that have another word there, as musl has, are ENOTSUP, and
+ * so are kernels without CONFIG_CHECKPOINT_RESTORE, which do not tell which word it is.
+ *
+ * Both functions are for the thread itself. Its word is what it is until the thread is joined,
+ * or, if it is detached, has ended; then it may be another thread's. So a watch
+ * of another thread's word is armed before that, with the number that this thread has read
+ * from it itself. The last thread of a process ends without a wake.
+ *
+ * pidfd_open(2) with PIDFD_THREAD (Linux 6.9) tells it too, a moment later: it needs neither
+ * module nor C library, and a descriptor for each thread. Words are members of one set.
+ */
+
+/* The word: it holds the number of the calling thread. */
+static inline const volatile uint32_t *afutex_thread_word(void)
+{
+	const volatile uint32_t *word;
+	uint64_t room = 0;
+
+	/* A 64-bit kernel stores 64 bits, for 32-bit programs too. */
+	if (prctl(PR_GET_TID_ADDRESS, &room))
+		room = 0;
+	memcpy(&word, &room, sizeof(word));
+	if (word && *word == (uint32_t)syscall(SYS_gettid))
+		return word;
+	errno = ENOTSUP;
+	return NULL;
+}
+
+/* Opens a descriptor that is readable once the calling thread has ended. */
+static inline int afutex_thread_open(void)
+{
+	const volatile uint32_t *word = afutex_thread_word();
+
+	return word ? afutex_native_open(word, *word, 0) : -1;
 }
 
 /*

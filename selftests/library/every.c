@@ -18,6 +18,10 @@ int every(int fd, uint32_t *word, struct futex *f)
 	struct afutex_event event;
 	struct afutex_domain domain;
 	struct afutex_info info;
+	struct afutex_mutex mutex_watch;
+	struct afutex_sem sem_watch;
+	pthread_mutex_t mutex;
+	sem_t sem;
 	uint64_t wakes = 0;
 	uint32_t seen = 0;
 	int ret = afutex_device();
@@ -37,6 +41,11 @@ int every(int fd, uint32_t *word, struct futex *f)
 	ret |= afutex_set_add(fd, &watch, &seen) | afutex_set_change(fd, seen, &watch);
 	ret |= afutex_set_remove(fd, seen) | afutex_set_read(fd, &event, 1);
 	ret |= afutex_set_ctl_wait(fd, &item, 1, &event, 1, NULL);
+	ret |= afutex_native_open(word, 0, FUTEX2_PRIVATE) | afutex_sem_open(&sem_watch, &sem);
+	ret |= afutex_sem_trywait(&sem_watch) | afutex_sem_close(&sem_watch);
+	afutex_sem_disarm(&sem_watch);
+	ret |= afutex_mutex_open(&mutex_watch, &mutex) | afutex_mutex_trylock(&mutex_watch);
+	ret |= afutex_mutex_close(&mutex_watch) | afutex_thread_open() | !afutex_thread_word();
 	futex_init(f, 1);
 	ret |= futex_down(f) | futex_trydown(f) | futex_down_timeout(&other, &ts);
 	ret |= futex_up(f) | futex_up_fair(f) | futex_await(f, 0) | futex_claim(f);
