@@ -16,6 +16,10 @@ demo:
 demo-set:
 	@scripts/demo demo-set
 
+## make demo-native   a semaphore that C and Python post to, in an event loop, and its cost
+demo-native:
+	@scripts/demo demo-native
+
 ## make check         the runner, the documents' code, the models, every test on the stock
 ##                    kernel, foreign programs, figures, the debug kernel
 check:
@@ -98,4 +102,4 @@ doc:
 clean:
 	@rm -rf build 2>/dev/null || { echo "build/ has files of another user: run 'sudo make clean'." >&2; false; }
 
-.PHONY: help demo demo-set check check-all check-stock check-debug check-rt check-models check-runner check-docs check-foreign bench check-bench preload shell module install uninstall style doc clean profile
+.PHONY: help demo demo-set demo-native check check-all check-stock check-debug check-rt check-models check-runner check-docs check-foreign bench check-bench preload shell module install uninstall style doc clean profile

@@ -110,3 +110,9 @@ guest_splat() {
 	tr -d '\r' <"$1" | sed '/GUP no longer grows the stack/,/<\/TASK>/d' |
 		grep -E -m 1 -A $(($2 - 1)) -f "$PROJECT/scripts/guest/splats" || :
 }
+
+# Prints where Python is, and the folder of its library: for vm --file.
+python_files() {
+	in_root python3 -c 'import os, sys; print(os.path.realpath(sys.executable)); print(os.path.dirname(os.__file__))' |
+		sed "s|^|$ROOT|"
+}
