@@ -609,6 +609,37 @@ TEST_F(native, condition_variable)
 	close(set);
 }
 
+static void *arrive(void *barrier)
+{
+	pthread_barrier_wait(barrier);
+	return NULL;
+}
+
+/* The last one to arrive wakes the others by one of the words in it. */
+TEST_F(native, barrier)
+{
+	pthread_barrier_t *barrier = (pthread_barrier_t *)((char *)self->map + 2048);
+	uint32_t flags = FUTEX2_SIZE_U32 | (variant->scope ? FUTEX2_PRIVATE : 0) | AFUTEX_NATIVE;
+	int set = new_set(self->dev, O_CLOEXEC | O_NONBLOCK, 0);
+	word_t *arrived = (word_t *)barrier;
+	pthread_barrierattr_t attr;
+	pthread_t thread;
+
+	pthread_barrierattr_init(&attr);
+	if (variant->scope == SHARED)
+		pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	ASSERT_EQ(0, pthread_barrier_init(barrier, &attr, 2));
+	for (size_t i = 0; i < sizeof(*barrier) / sizeof(word_t); i++)
+		ASSERT_GE(add(set, (word_t *)barrier + i, flags, 0, i), 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, arrive, barrier));
+	ASSERT_TRUE(eventually(*arrived == 1));
+	ASSERT_EQ(0, poll_ms(set, 0));
+	pthread_barrier_wait(barrier);
+	EXPECT_TRUE(eventually(poll_ms(set, 0) == READABLE));
+	pthread_join(thread, NULL);
+	close(set);
+}
+
 /* Text is patched for the first watch, and stays so for a while after the last. */
 TEST(hooks_linger)
 {

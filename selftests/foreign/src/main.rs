@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Works what rests on futexes hard, and checks that it did its work: std's locks and channels,
-//! parking_lot's, and atomic-wait. Knows nothing of afutex.
+//! parking_lot's, and atomic-wait. Knows nothing of afutex, but for the argument "native".
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Condvar, Mutex, Once, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod native;
 
 const THREADS: u64 = 8;
 
@@ -197,6 +199,9 @@ fn atomic_wait(rounds: u64) {
 }
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("native") {
+        return native::run();
+    }
     let scale: u64 = std::env::args()
         .nth(1)
         .map_or(1, |arg| arg.parse().expect("a number"));
