@@ -13,7 +13,7 @@ GUEST_PACKAGES=(
 	busybox-static e2fsprogs qemu-system-x86
 )
 TEST_PACKAGES=(
-	cargo clang-19 gcc-multilib gnuplot-nox liburing-dev linux-perf lld-19 llvm-19
+	cargo clang-19 gcc-multilib gnuplot-nox liburing-dev linux-perf lld-19 llvm-19 musl-tools
 	python3-docutils rust-clippy rustfmt shellcheck spin stress-ng
 )
 
