@@ -102,15 +102,19 @@ impl Wake for Bell {
     type Notice = Bell;
     type Listener = Bell;
 
-    fn count(&self, _bitset: u32) -> Counted<'_, Bell> {
+    fn count(&self, _bitset: u32) -> Counted {
         if self.as_mark().is_some() || !self.state().persistent {
             return Counted::No;
         }
         self.add_wake();
         match self.state().listened.load(Relaxed) {
-            true => Counted::Listened(self),
+            true => Counted::Listened,
             false => Counted::Quietly,
         }
+    }
+
+    fn listener(&self) -> Option<Bell> {
+        Some(self.clone())
     }
 
     fn wake_first(

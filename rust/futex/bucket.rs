@@ -72,10 +72,14 @@ pub(crate) trait Wake: Sized + 'static {
     /// What is to be notified of a wake. Owns what must not be dropped under a bucket's lock.
     type Notice: Notify;
     /// A wakee that stays queued, and has listeners.
-    type Listener: Notify + Clone;
+    type Listener: Notify;
 
     /// Counts a wake in place, if the wakee stays queued when it is woken. Under the bucket's lock.
-    fn count(&self, bitset: u32) -> Counted<'_, Self::Listener>;
+    fn count(&self, bitset: u32) -> Counted;
+
+    /// What is to be notified of a wake that was counted, where there are listeners. Under the
+    /// bucket's lock.
+    fn listener(&self) -> Option<Self::Listener>;
 
     /// Wakes the first waiter on `key` that matches `bitset`, whatever it is, and returns how many
     /// were woken: 0 or 1.
@@ -123,13 +127,13 @@ pub(crate) trait Notify {
 }
 
 /// The result of [`Wake::count`].
-pub(crate) enum Counted<'a, L> {
+pub(crate) enum Counted {
     /// The wakee does not stay queued: nothing was counted.
     No,
     /// Counted, and there is nothing to notify.
     Quietly,
     /// Counted, and to be notified after the lock.
-    Listened(&'a L),
+    Listened,
 }
 
 /// A waiter on a futex word: what kernel/futex calls a `futex_q`.

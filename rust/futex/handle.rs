@@ -159,6 +159,10 @@ impl Handle {
             bindings::AFUTEX_IOC_SET => {
                 open::set(&self.domain, &self.mount, &self.quotas, read(arg)?).map(|fd| fd as isize)
             }
+            bindings::AFUTEX_IOC_SET_MAPPED => {
+                open::mapped_set(&self.domain, &self.mount, &self.quotas, read(arg)?)
+                    .map(|fd| fd as isize)
+            }
             bindings::AFUTEX_IOC_DOMAIN => self.another(read(arg)?).map(|fd| fd as isize),
             bindings::AFUTEX_IOC_WAIT => futex2::wait(table, read(arg)?).map(|()| 0),
             bindings::AFUTEX_IOC_WAKE => futex2::wake(table, read(arg)?).map(|n| n as isize),
@@ -221,7 +225,8 @@ impl Handle {
                 | bindings::AFUTEX_FEATURE_FUTEX2
                 | bindings::AFUTEX_FEATURE_WAKES
                 | bindings::AFUTEX_FEATURE_SET
-                | bindings::AFUTEX_FEATURE_DOMAIN)
+                | bindings::AFUTEX_FEATURE_DOMAIN
+                | bindings::AFUTEX_FEATURE_MAPPED)
                 .into(),
         };
         let known = info.as_bytes();

@@ -10,8 +10,10 @@ use super::domain::{
 use super::fd::FutexFd;
 use super::quota::{
     Charge,
+    Charges,
     Quotas, //
 };
+use super::set::ring::Ring;
 use super::set::Set;
 use super::wakee::Wakee;
 use super::watch::Watch;
@@ -23,7 +25,8 @@ use super::word::{
 use crate::sys::bindings::{
     self,
     afutex_open,
-    afutex_set, //
+    afutex_set,
+    afutex_set_mapped, //
 };
 use crate::sys::pseudo_file::{
     Pollable,
@@ -159,6 +162,35 @@ pub(crate) fn set(
 ) -> Result<u32> {
     check(args.fd_flags, args.signal)?;
 
-    let init = Set::new(domain.clone(), quotas.current()?);
+    let init = Set::new(domain.clone(), quotas.current()?, None);
+    install(mount, args.fd_flags, args.signal, init, |_| Ok(()))
+}
+
+/// `AFUTEX_IOC_SET_MAPPED`: a descriptor for a set whose events are in memory. Returns its number.
+///
+/// # Errors
+///
+/// `EINVAL` for unknown flags, a signal that is none, padding, a number of members that is no power
+/// of two or too large; `ENOSPC` if its ring takes more watches than the user may have; those of
+/// [`install`].
+pub(crate) fn mapped_set(
+    domain: &Arc<Domain<Wakee>>,
+    mount: &Mount<FutexFs>,
+    quotas: &Quotas,
+    args: afutex_set_mapped,
+) -> Result<u32> {
+    check(args.fd_flags, args.signal)?;
+    if args.pad != 0 || args.members > Ring::MAX {
+        return Err(EINVAL);
+    }
+    let quota = quotas.current()?;
+    let watches = (args.members as usize).div_ceil(Ring::PER_WATCH);
+    let charge = Charges::new(quota.clone(), watches)?;
+    let init = Set::new(
+        domain.clone(),
+        quota,
+        Some((Ring::new(args.members)?, charge)),
+    );
+
     install(mount, args.fd_flags, args.signal, init, |_| Ok(()))
 }

@@ -50,6 +50,7 @@
 
 pub(crate) mod ctl;
 pub(crate) mod read;
+pub(crate) mod ring;
 
 use super::bucket::{
     Entry,
@@ -62,7 +63,10 @@ use super::count::{
 use super::domain::Domain;
 use super::key::KeyRef;
 use super::opener::Opener;
-use super::quota::Quota;
+use super::quota::{
+    Charges,
+    Quota, //
+};
 use super::table::Table;
 use super::unread::Unread;
 use super::word::Request;
@@ -76,14 +80,21 @@ use crate::sys::fifo::{
 };
 use crate::sys::futex_hook::InPlace;
 use crate::sys::pseudo_file::Pollable;
+use crate::sys::read_once::{
+    read_once,
+    write_once, //
+};
+use crate::sys::shared_pages::SharedPages;
 use crate::sys::slots::Slots;
 use kernel::new_spinlock;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
 use kernel::sync::{
     Arc,
     ArcBorrow,
     SpinLock, //
 };
+use ring::Ring;
 
 /// What a set's lock protects.
 ///
@@ -93,6 +104,8 @@ pub(crate) struct Ready<W: Wake> {
     /// Members with news, first come first; and the state of all.
     #[pin]
     list: Fifo<State<W>>,
+    /// Where members with news go instead, in a mapped set.
+    ring: Option<Ring>,
 }
 
 impl<W: Wake> Ready<W> {
@@ -101,6 +114,22 @@ impl<W: Wake> Ready<W> {
     fn list(self: Pin<&mut Self>) -> Pin<&mut Fifo<State<W>>> {
         self.project().list
     }
+
+    /// To be called after wakes were counted, under the same lock.
+    #[inline]
+    pub(crate) fn publish(self: Pin<&mut Self>) {
+        if let Some(ring) = self.project().ring {
+            ring.publish();
+        }
+    }
+
+    /// Whether there is nothing to report.
+    fn is_empty(&self) -> bool {
+        match &self.ring {
+            Some(ring) => ring.is_empty(),
+            None => self.list.is_empty(),
+        }
+    }
 }
 
 /// What a member waits for, and its news.
@@ -108,9 +137,9 @@ pub(crate) struct State<W: Wake> {
     cookie: u64,
     /// The address of the word.
     uaddr: usize,
-    /// Wakes to report.
+    /// Wakes to report; in a mapped set they are in the ring.
     count: u32,
-    /// Wakes to pass on if the member goes.
+    /// Wakes to pass on if the member goes; in a mapped set, those of them that were not taken.
     unread: Unread,
     /// The member itself, if it was woken and dequeued, and pins a page: it has to be
     /// [settled](Member::settle) once that was reported.
@@ -167,6 +196,9 @@ pub(crate) struct Member<W: Wake> {
     pub(crate) set: Arc<Pollable<Set<W>>>,
     /// Of one for wakes of futex(2).
     hooks: Option<InPlace>,
+    /// Its number in a mapped set; [`Self::NO_NUMBER`] in others, and before it is given one, under
+    /// the set's lock and before it is armed.
+    number: Atomic<i32>,
     #[pin]
     entry: Entry<W>,
     #[pin]
@@ -204,11 +236,27 @@ impl<W: Wake> Member<W> {
             try_pin_init!(Self {
                 set: set.into(),
                 hooks,
+                number: Atomic::new(Self::NO_NUMBER),
                 entry <- Entry::new(),
                 link <- Link::new(set.ready.lock().as_mut().list().as_ref(), state),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    const NO_NUMBER: i32 = -1;
+
+    /// Its number in a mapped set, once it has one.
+    #[inline]
+    fn number(&self) -> u32 {
+        read_once(&self.number) as u32
+    }
+
+    /// Gives it one.
+    fn set_number(&self, number: u32) {
+        let _ready = self.set.ready.lock();
+
+        write_once(&self.number, number as i32);
     }
 
     /// Whether it waits for wakes of futex(2).
@@ -239,10 +287,15 @@ impl<W: Wake> Member<W> {
         key: &KeyRef,
         bitset: u32,
     ) -> bool {
-        let mut link = ready.list().at(&this.link);
+        let ready = ready.project();
+        let mut link = ready.list.at(&this.link);
         let state = link.state();
         let persistent = state.persistent;
 
+        if let (Some(ring), false) = (ready.ring, state.dead) {
+            ring.add_wake(this.number(), &mut state.unread, bitset);
+            return persistent;
+        }
         state.count = state.count.saturating_add(1);
         state.unread = state.unread.and(Unread::one(bitset));
         if !persistent && key.pins() {
@@ -252,6 +305,24 @@ impl<W: Wake> Member<W> {
             link.push();
         }
         persistent
+    }
+
+    /// Counts a wake of a member of a mapped set, if it stays armed. Returns whether there is
+    /// anybody to notify. Under the bucket's lock.
+    pub(crate) fn add_wake_alone(&self, bitset: u32) -> Option<bool> {
+        let mut ready = self.set.ready.lock();
+        let ready = ready.as_mut().project();
+        let state = ready.list.at(&self.link).into_state();
+        let ring = ready.ring.as_mut()?;
+
+        if !state.persistent || state.dead {
+            return None;
+        }
+        ring.add_wake(self.number(), &mut state.unread, bitset);
+        Some(match ring.publish() {
+            Some(fenced) => self.set.has_listeners(fenced),
+            None => false,
+        })
     }
 
     #[cold]
@@ -264,7 +335,41 @@ impl<W: Wake> Member<W> {
     pub(crate) fn has_unread(&self) -> bool {
         let mut ready = self.set.ready.lock();
 
-        self.state(ready.as_mut()).unread.count() != 0
+        self.unread(ready.as_mut()).count() != 0
+    }
+
+    /// The wakes that were not reported.
+    fn unread(&self, ready: Pin<&mut Ready<W>>) -> Unread {
+        let ready = ready.project();
+        let state = ready.list.at(&self.link).into_state();
+
+        match ready.ring {
+            Some(ring) if !state.dead => state.unread.at_most(ring.wakes(self.number())),
+            _ => state.unread,
+        }
+    }
+
+    /// Takes the wakes that were not reported, to pass them on.
+    fn take_unread(&self, mut ready: Pin<&mut Ready<W>>) -> Unread {
+        let unread = self.unread(ready.as_mut());
+
+        self.state(ready).unread = Unread::default();
+        unread
+    }
+
+    /// Marks the member dead: nothing is put on the ready list for it any more, and what is unread
+    /// is in its state. Before that, its number must not be given again.
+    fn retire(&self) {
+        let mut ready = self.set.ready.lock();
+        let ready = ready.as_mut().project();
+        let state = ready.list.at(&self.link).into_state();
+
+        if core::mem::replace(&mut state.dead, true) {
+            return;
+        }
+        if let Some(ring) = ready.ring {
+            state.unread = state.unread.at_most(ring.take(self.number()));
+        }
     }
 }
 
@@ -277,23 +382,56 @@ pub(crate) struct Set<W: Wake> {
     /// The members, by number.
     #[pin]
     members: Slots<Member<W>>,
+    /// What a mapped set is charged for its ring.
+    mapped: Option<Mapped>,
     quota: Arc<Quota>,
     opener: Opener,
     _count: Counted,
 }
 
+/// What a mapped set has besides.
+struct Mapped {
+    pages: Arc<SharedPages>,
+    /// How many members there may be.
+    members: u32,
+    _charge: Charges,
+}
+
 impl<W: Wake> Set<W> {
-    /// Creates an initialiser for a set without members.
-    pub(crate) fn new(domain: Arc<Domain<W>>, quota: Arc<Quota>) -> impl PinInit<Self> {
+    /// Whether its events are in memory.
+    #[inline]
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
+    /// Creates an initialiser for a set without members; a mapped one, if it has a `ring`.
+    pub(crate) fn new(
+        domain: Arc<Domain<W>>,
+        quota: Arc<Quota>,
+        ring: Option<(Ring, Charges)>,
+    ) -> impl PinInit<Self> {
+        let (ring, mapped) = ring
+            .map(|(ring, charge)| {
+                let mapped = Mapped {
+                    pages: ring.pages().clone(),
+                    members: ring.members(),
+                    _charge: charge,
+                };
+                (ring, mapped)
+            })
+            .unzip();
+
         pin_init!(Self {
             domain,
             ready <- new_spinlock!(
                 pin_init!(Ready {
                     list <- Fifo::new(),
+                    ring,
                 }),
                 "afutex_ready"
             ),
             members <- Slots::new(),
+            mapped,
             opener: Opener::new(quota.user()),
             quota,
             _count: Counted::new(&FDS),

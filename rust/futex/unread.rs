@@ -87,6 +87,17 @@ impl Unread {
         Self(rest | (mixed as u64) << Self::MIXED_SHIFT | count as u64)
     }
 
+    /// Those of them that are left if no more than `count` are.
+    pub(crate) fn at_most(self, count: u64) -> Self {
+        match count {
+            0 => Self::default(),
+            count if count < u64::from(self.count()) => {
+                Self(self.0 & !u64::from(Self::COUNT) | count)
+            }
+            _ => self,
+        }
+    }
+
     /// Whether the wakes were for different bits.
     pub(crate) const fn is_mixed(self) -> bool {
         self.0 & Self::MIXED != 0
@@ -177,6 +188,16 @@ mod tests {
 
         assert_eq!(most.and(Unread::one(1)).count(), Unread::COUNT);
         assert_eq!(most.and(most), most);
+    }
+
+    #[test]
+    fn some_were_taken() {
+        let two = Unread::one(6).and(Unread::one(6));
+
+        assert!(two.at_most(0).is_empty());
+        assert!(two.at_most(1) == Unread::one(6));
+        assert!(two.at_most(2) == two);
+        assert!(two.at_most(u64::MAX) == two);
     }
 
     #[test]

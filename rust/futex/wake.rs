@@ -275,11 +275,13 @@ impl<W: Wake> Table<W> {
         // Mostly there is one.
         match cursor.item().wakee.count(ANY) {
             Counted::Quietly => (),
-            Counted::Listened(listener) => {
-                let listener = listener.clone();
+            Counted::Listened => {
+                let listener = cursor.item().wakee.listener();
 
                 drop(guard);
-                listener.notify();
+                if let Some(listener) = listener {
+                    listener.notify();
+                }
             }
             Counted::No => {
                 W::wake_first(guard, key, ANY, |unqueued| {
@@ -356,12 +358,16 @@ impl<W: Wake> Table<W> {
                 }
                 1
             }
-            Counted::Listened(listener) => {
-                let listener = listener.clone();
+            Counted::Listened => {
+                let listener = cursor.item().wakee.listener();
 
-                rotate(cursor, inner.ticket);
+                if !cursor.is_alone() {
+                    rotate(cursor, inner.ticket);
+                }
                 drop(guard);
-                listener.notify();
+                if let Some(listener) = listener {
+                    listener.notify();
+                }
                 1
             }
             Counted::No => W::wake_first(guard, key, bitset, |unqueued| {

@@ -19,12 +19,14 @@ use super::fd::FutexFd;
 use super::key::Key;
 use super::set::{
     Member,
+    Ready,
     Set, //
 };
 use super::sleeper::Sleeper;
 use super::watch::Watch;
 use crate::sys::pseudo_file::Pollable;
 use crate::sys::queues::Cursor;
+use core::pin::Pin;
 use core::ptr;
 use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
@@ -56,6 +58,24 @@ pub(crate) enum Notice {
     Set(Arc<Pollable<Set<Wakee>>>),
 }
 
+/// A wakee that stays queued, and has listeners.
+pub(crate) enum Listener {
+    /// A watch.
+    Watch(Arc<Pollable<Watch<Wakee>>>),
+    /// The set of a member.
+    Set(Arc<Pollable<Set<Wakee>>>),
+}
+
+impl Notify for Listener {
+    #[inline]
+    fn notify(&self) {
+        match self {
+            Listener::Watch(watch) => watch.notify_listeners(),
+            Listener::Set(set) => set.notify_listeners(),
+        }
+    }
+}
+
 impl Notify for Notice {
     fn notify(&self) {
         match self {
@@ -81,19 +101,29 @@ impl Notify for Wakee {
 
 impl Wake for Wakee {
     type Notice = Notice;
-    type Listener = Arc<Pollable<Watch<Self>>>;
+    type Listener = Listener;
 
     #[inline(always)]
-    fn count(&self, bitset: u32) -> Counted<'_, Self::Listener> {
+    fn count(&self, bitset: u32) -> Counted {
         match self {
             Wakee::Watch(watch) if watch.is_persistent() => {
                 if Watch::add_wake(watch, bitset) {
-                    Counted::Listened(watch)
+                    Counted::Listened
                 } else {
                     Counted::Quietly
                 }
             }
+            Wakee::Member(member) if member.set.is_mapped() => count_mapped(member, bitset),
             _ => Counted::No,
+        }
+    }
+
+    #[inline]
+    fn listener(&self) -> Option<Listener> {
+        match self {
+            Wakee::Watch(watch) => Some(Listener::Watch(watch.clone())),
+            Wakee::Member(member) => Some(Listener::Set(member.set.clone())),
+            _ => None,
         }
     }
 
@@ -126,7 +156,7 @@ impl Wake for Wakee {
                     rotate(cursor, inner.ticket);
                     drop(guard);
                     if let Some(watch) = listener {
-                        watch.notify();
+                        watch.notify_listeners();
                     }
                 }
                 Wakee::Watch(watch) => {
@@ -233,6 +263,16 @@ impl Wake for Wakee {
     }
 }
 
+/// [`Wake::count`] of a member of a mapped set.
+#[inline(never)]
+fn count_mapped(member: &Member<Wakee>, bitset: u32) -> Counted {
+    match member.add_wake_alone(bitset) {
+        Some(true) => Counted::Listened,
+        Some(false) => Counted::Quietly,
+        None => Counted::No,
+    }
+}
+
 /// What came of [`wake_members`].
 struct Run<'a> {
     /// The next in the queue, unless the last was the last.
@@ -261,13 +301,30 @@ fn wake_run<'a>(
 #[inline(always)]
 fn wake_members<'a>(
     set: &Pollable<Set<Wakee>>,
-    mut at: Cursor<'a, Waiter<Wakee>>,
+    at: Cursor<'a, Waiter<Wakee>>,
     most: u32,
     cutoff: u64,
     bitset: u32,
     ticket: &mut Ticket,
 ) -> Run<'a> {
     let mut ready = set.ready.lock();
+    let run = wake_locked(set, ready.as_mut(), at, most, cutoff, bitset, ticket);
+
+    ready.as_mut().publish();
+    run
+}
+
+/// [`wake_members`], under the set's lock.
+#[inline(always)]
+fn wake_locked<'a>(
+    set: &Pollable<Set<Wakee>>,
+    mut ready: Pin<&mut Ready<Wakee>>,
+    mut at: Cursor<'a, Waiter<Wakee>>,
+    most: u32,
+    cutoff: u64,
+    bitset: u32,
+    ticket: &mut Ticket,
+) -> Run<'a> {
     let mut woken = 0u32;
     let mut unqueued = 0i32;
 

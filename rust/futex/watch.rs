@@ -15,7 +15,6 @@ pub(crate) mod file;
 
 use super::bucket::{
     Entry,
-    Notify,
     Waiter,
     Wake, //
 };
@@ -167,13 +166,5 @@ impl<W: Wake> Watch<W> {
     /// Whether there are unread wakes.
     pub(crate) fn has_unread(&self) -> bool {
         self.unread.get().count() != 0
-    }
-}
-
-/// A watch that stays queued, and has listeners.
-impl<W: Wake> Notify for Arc<Pollable<Watch<W>>> {
-    #[inline]
-    fn notify(&self) {
-        self.notify_listeners();
     }
 }

@@ -49,6 +49,8 @@ abi! {
     afutex_wakev: 16,
     afutex_wakev_word: 24,
     afutex_set: 8,
+    afutex_set_mapped: 16,
+    afutex_ring: 128,
     afutex_ctl: 48,
     afutex_ctlv: 16,
     afutex_event: 16,

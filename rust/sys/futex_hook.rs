@@ -64,8 +64,8 @@ pub(crate) trait Observer: Send + Sync + 'static {
 pub(crate) struct Functions(());
 
 impl Functions {
-    /// Finds them. There may be one at a time. `None` if this kernel was built without hooks, or has
-    /// no such functions.
+    /// Finds them. There may be one at a time. `None` if this kernel was built without hooks, or
+    /// has no such functions.
     ///
     /// # Errors
     ///

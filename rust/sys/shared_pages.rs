@@ -30,7 +30,6 @@ pub(crate) const WORDS: usize = PAGE_SIZE / size_of::<Atomic<i32>>();
 
 /// What user space may do with pages that it maps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "not every kind of file has both")]
 pub(crate) enum Access {
     Read,
     ReadAndWrite,
@@ -88,15 +87,14 @@ impl SharedPages {
     }
 
     /// What is in the pages, as words of 32 bits.
-    #[cfg_attr(
-        not(CONFIG_KUNIT),
-        expect(dead_code, reason = "so far they are single pages")
-    )]
+    #[inline]
     pub(crate) fn words(&self) -> &[Atomic<i32>] {
+        let len = self.pages.len().wrapping_mul(WORDS);
+
         // SAFETY: By the type invariants there are so many bytes, zeroed once, and accessed by
         // atomic operations alone; `Atomic` is a transparent wrapper. User space is not bound by
         // the memory model: for it, a store is one to a volatile.
-        unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), self.pages.len() * WORDS) }
+        unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), len) }
     }
 
     /// What is in the first page: its length is known when this is compiled.
@@ -104,6 +102,16 @@ impl SharedPages {
     pub(crate) fn first_words(&self) -> &[Atomic<i32>; WORDS] {
         // SAFETY: As for `words`; by the type invariants there is a page.
         unsafe { &*self.base.as_ptr().cast() }
+    }
+
+    /// All of it as words of 64 bits. A byte is accessed as a part of one size only.
+    #[inline]
+    pub(crate) fn longs(&self) -> &[Atomic<u64>] {
+        const PER_PAGE: usize = PAGE_SIZE / size_of::<Atomic<u64>>();
+        let len = self.pages.len().wrapping_mul(PER_PAGE);
+
+        // SAFETY: As for `words`; pages are aligned to more than that.
+        unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), len) }
     }
 
     /// Maps all pages: a mapping has exactly their size, begins at offset 0, and is shared.

@@ -82,16 +82,22 @@ impl<T> Slots<T> {
         })
     }
 
-    /// Adds an object, and returns its number.
+    /// Adds an object, and returns its number, the lowest that is free.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `EBUSY` if there are 2^31 of them.
     pub(crate) fn insert(&self, object: Arc<T>) -> Result<u32> {
-        let limit = bindings::xa_limit {
-            min: 0,
-            max: i32::MAX as u32,
-        };
+        self.insert_up_to(object, i32::MAX as u32)
+    }
+
+    /// Adds an object with a number of at most `max`, and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` if all numbers are taken.
+    pub(crate) fn insert_up_to(&self, object: Arc<T>, max: u32) -> Result<u32> {
+        let limit = bindings::xa_limit { min: 0, max };
         let entry = object.into_foreign();
         let mut number = 0;
         let ret = {

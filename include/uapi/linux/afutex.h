@@ -77,6 +77,7 @@ struct afutex_info {
 #define AFUTEX_FEATURE_SET	0x8	/* AFUTEX_IOC_SET, _CTL, _SET_WAIT */
 #define AFUTEX_FEATURE_NATIVE	0x10	/* AFUTEX_NATIVE */
 #define AFUTEX_FEATURE_DOMAIN	0x20	/* AFUTEX_IOC_DOMAIN */
+#define AFUTEX_FEATURE_MAPPED	0x40	/* AFUTEX_IOC_SET_MAPPED */
 
 /*
  * How a word is described: FUTEX2_SIZE_* and FUTEX2_PRIVATE of <linux/futex.h>.
@@ -256,6 +257,55 @@ struct afutex_set {
 	__u32 signal;
 };
 
+/**
+ * struct afutex_set_mapped - AFUTEX_IOC_SET_MAPPED: make a set whose events are in memory
+ * @fd_flags: O_CLOEXEC, O_NONBLOCK
+ * @signal:   signal to send to the calling process, or 0, as FUTEX_FD has it
+ * @members:  how many members there may be: a power of two, AFUTEX_RING_MAX at most
+ * @pad:      must be 0
+ *
+ * Returns the descriptor. mmap(2) of AFUTEX_RING_SIZE(@members) bytes at offset 0, shared,
+ * gives a struct afutex_ring. read(2) is EINVAL.
+ */
+struct afutex_set_mapped {
+	__u32 fd_flags;
+	__u32 signal;
+	__u32 members;
+	__u32 pad;
+};
+
+#define AFUTEX_RING_MAX		(1 << 20)
+
+/**
+ * struct afutex_ring - the events of a mapped set
+ * @head: how many numbers were taken from the ring: the readers'
+ * @tail: how many the kernel put there
+ *
+ * Behind it are the counts: a __u64 for each member, by its number, of the wakes since
+ * they were taken, and AFUTEX_CHANGED if it was not armed because the word held
+ * another value. Behind the counts is the ring, a __u32 for each member: the numbers of
+ * those that have something to tell. The entry of head is at head modulo members. A
+ * reader, while head is not tail (which it loads with acquire semantics):
+ *
+ * - loads the number at head,
+ * - advances head by 1; where there are several readers, by compare-and-exchange,
+ *   and begins again if it fails,
+ * - then, not before, exchanges the count of that member for 0, with a full barrier.
+ *   If there was 0 it has nothing to tell.
+ *
+ * A member is on the ring once at most. The descriptor is readable while head is not
+ * tail. What is written here otherwise harms only those who use this set.
+ */
+struct afutex_ring {
+	__u64 head;
+	__u64 pad[7];
+	__u64 tail;
+	__u64 pad2[7];
+};
+
+/* How much there is to map, in bytes; mmap(2) rounds it up. */
+#define AFUTEX_RING_SIZE(members)	(sizeof(struct afutex_ring) + 12 * (__u64)(members))
+
 /* What to do with a member of a set. */
 #define AFUTEX_CTL_ADD		1	/* add it, and set @id to its number */
 #define AFUTEX_CTL_MOD		2	/* make it wait for @watch, and arm it */
@@ -311,7 +361,7 @@ struct afutex_event {
  * struct afutex_set_wait - AFUTEX_IOC_SET_WAIT, on a set: a loop's whole turn
  * @items:     address of an array of struct afutex_ctl to process first
  * @nr_items:  how many there are; may be 0
- * @nr_events: how many events there is room for; not 0
+ * @nr_events: how many events there is room for; not 0, but 0 for a mapped set
  * @events:    address of an array of struct afutex_event to fill
  * @timeout:   address of an absolute struct __kernel_timespec, or 0
  * @clockid:   CLOCK_MONOTONIC or CLOCK_REALTIME
@@ -374,6 +424,7 @@ struct afutex_domain_args {
 #define AFUTEX_IOC_WAKEV	_IOW(AFUTEX_IOC_MAGIC, 0x09, struct afutex_wakev)
 #define AFUTEX_IOC_SET		_IOW(AFUTEX_IOC_MAGIC, 0x0a, struct afutex_set)
 #define AFUTEX_IOC_CTL		_IOW(AFUTEX_IOC_MAGIC, 0x0b, struct afutex_ctlv)
+#define AFUTEX_IOC_SET_MAPPED	_IOW(AFUTEX_IOC_MAGIC, 0x0e, struct afutex_set_mapped)
 #define AFUTEX_IOC_SET_WAIT	_IOWR(AFUTEX_IOC_MAGIC, 0x0c, struct afutex_set_wait)
 #define AFUTEX_IOC_DOMAIN	_IOW(AFUTEX_IOC_MAGIC, 0x0d, struct afutex_domain_args)
 

@@ -72,11 +72,11 @@ impl<'a> Arming<'a> {
             state.uaddr = request.word.addr();
             state.persistent = request.has(bindings::AFUTEX_PERSISTENT);
         }
+        let unsettled = state.unsettled.take();
         let unread = match waiter {
-            Some(_) => core::mem::take(&mut state.unread),
+            Some(_) => member.take_unread(ready.as_mut()),
             None => Unread::default(),
         };
-        let unsettled = state.unsettled.take();
         drop(ready);
         drop(unsettled);
 
@@ -155,23 +155,29 @@ impl Member<Wakee> {
         }
         {
             let mut ready = this.set.ready.lock();
-            let state = this.state(ready.as_mut());
+            let ready = ready.as_mut().project();
+            let ring = ready.ring;
+            let mut link = ready.list.at(&this.link);
+            let state = link.state();
             if state.dead {
                 return Err(ENOENT);
             }
-            state.changed = true;
-            ready.as_mut().list().at(&this.link).push();
+            match ring {
+                Some(ring) => ring.add_change(this.number()),
+                None => {
+                    state.changed = true;
+                    link.push();
+                }
+            }
         }
         this.set.notify_readable();
         Ok(())
     }
 
-    /// Marks the member dead, dequeues it, and takes it off the ready list. It keeps what is
-    /// unread. May be done again, if it was queued concurrently.
+    /// Dequeues a dead member, and takes it off the ready list. It keeps what is unread. May be
+    /// done again, if it was queued concurrently: a task that queues it after this sees that it is
+    /// dead.
     pub(crate) fn unqueue(&self) {
-        // Before it is dequeued: a task that queues it afterwards sees this.
-        self.state(self.set.ready.lock().as_mut()).dead = true;
-
         let queued = self.table().dequeue(&self.entry);
         let mut ready = self.set.ready.lock();
         let spare = queued.and_then(|waiter| self.entry.disarm(ready.as_mut(), waiter).err());
@@ -189,7 +195,7 @@ impl Member<Wakee> {
         let Some(waiter) = self.entry.take_disarmed(ready.as_mut()) else {
             return;
         };
-        let unread = core::mem::take(&mut self.state(ready.as_mut()).unread);
+        let unread = self.take_unread(ready.as_mut());
         drop(ready);
 
         let table = self.table();
@@ -215,8 +221,7 @@ impl Set<Wakee> {
                     .inspect_err(|_| this.quota.uncharge(1))?;
                 let arming = Arming::begin(&member)?;
                 let id = this
-                    .members
-                    .insert(member.clone())
+                    .insert(&member)
                     .inspect_err(|_| this.quota.uncharge(1))?;
 
                 item.id = id;
@@ -249,10 +254,34 @@ impl Set<Wakee> {
         Ok(None)
     }
 
+    /// Gives a member its number.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if a mapped set has as many as fit; `ENOMEM`, `EBUSY`.
+    fn insert(&self, member: &Arc<Member<Wakee>>) -> Result<u32> {
+        let Some(mapped) = &self.mapped else {
+            return self.members.insert(member.clone());
+        };
+        let id = self
+            .members
+            .insert_up_to(member.clone(), mapped.members.wrapping_sub(1))
+            .map_err(|err| if err == EBUSY { ENOSPC } else { err })?;
+
+        member.set_number(id);
+        Ok(id)
+    }
+
     /// Removes the member of that number, if it is `expected`, where that is given; `ENOENT`.
     fn remove(&self, id: u32, expected: Option<&Arc<Member<Wakee>>>) -> Result {
-        let member = self.members.remove(id, expected).ok_or(ENOENT)?;
+        let member = match expected {
+            Some(member) => member.clone(),
+            None => self.members.get(id).ok_or(ENOENT)?,
+        };
 
+        member.retire();
+        // Exactly one task gets to.
+        self.members.remove(id, Some(&member)).ok_or(ENOENT)?;
         member.unqueue();
         member.pass_on_unread();
         self.quota.uncharge(1);
@@ -299,6 +328,7 @@ impl Set<Wakee> {
         let mut from = 0;
 
         while let Some((id, member)) = self.members.next(from) {
+            member.retire();
             member.unqueue();
             task::cond_resched();
             from = id.wrapping_add(1);

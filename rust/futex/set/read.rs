@@ -27,6 +27,7 @@ use crate::sys::user_mem::{
 };
 use core::mem::offset_of;
 use kernel::fs::File;
+use kernel::mm::virt::VmaNew;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -67,7 +68,7 @@ enum PassEnd {
 /// What a member shows of itself.
 struct Description {
     armed: bool,
-    wakes: u32,
+    wakes: u64,
     cookie: u64,
     uaddr: usize,
 }
@@ -94,11 +95,15 @@ impl Member<Wakee> {
 
     fn describe(&self) -> Description {
         let mut ready = self.set.ready.lock();
-        let state = self.state(ready.as_mut());
+        let ready = ready.as_mut().project();
+        let state = ready.list.at(&self.link).into_state();
 
         Description {
             armed: self.entry.is_queued(),
-            wakes: state.count,
+            wakes: match ready.ring {
+                Some(ring) => ring.wakes(self.number()),
+                None => state.count.into(),
+            },
             cookie: state.cookie,
             uaddr: state.uaddr,
         }
@@ -183,18 +188,27 @@ impl Set<Wakee> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for padding, no room for events, another clock; `EFAULT`; `ETIMEDOUT`; if it is
-    /// interrupted, `ERESTARTNOHAND`. If there were controls, `nr_items` at `arg` is set to 0 then,
+    /// `EINVAL` for padding, no room for events, or, in a mapped set, for any, and another clock;
+    /// `EFAULT`; `ETIMEDOUT`; if it is interrupted, `ERESTARTNOHAND`. If there were controls, `nr_items` at `arg` is set to 0 then,
     /// so that they are not repeated; `EINTR` if it cannot be written.
     fn wait(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result<usize> {
         let args: afutex_set_wait = user_mem::read(arg)?;
 
-        if args.pad != 0 || args.nr_events == 0 {
+        if args.pad != 0 || (args.nr_events == 0) != this.mapped.is_some() {
             return Err(EINVAL);
         }
         let deadline = Deadline::from_user(args.timeout, args.clockid)?;
         if args.nr_items != 0 {
             Self::control_all(this, args.items, args.nr_items)?;
+        }
+
+        let interrupted = |err| match err {
+            ERESTARTNOHAND if args.nr_items != 0 => forget_items(arg),
+            err => err,
+        };
+        if this.mapped.is_some() {
+            // The events are in memory.
+            return this.wait_until(deadline).map(|()| 0).map_err(interrupted);
         }
 
         let addr = usize::try_from(args.events).map_err(|_| EFAULT)?;
@@ -203,10 +217,7 @@ impl Set<Wakee> {
         loop {
             // Another reader may be first.
             match Self::deliver(&this, &mut out)? {
-                0 => this.wait_until(deadline).map_err(|err| match err {
-                    ERESTARTNOHAND if args.nr_items != 0 => forget_items(arg),
-                    err => err,
-                })?,
+                0 => this.wait_until(deadline).map_err(interrupted)?,
                 count => return Ok(count),
             }
         }
@@ -229,7 +240,7 @@ fn forget_items(arg: usize) -> Error {
 #[vtable]
 impl PseudoFile for Set<Wakee> {
     fn ready(&self) -> u32 {
-        if self.ready.lock().list.is_empty() {
+        if self.ready.lock().is_empty() {
             0
         } else {
             READABLE
@@ -240,7 +251,7 @@ impl PseudoFile for Set<Wakee> {
     fn read(this: &Pollable<Self>, mut out: impl Dest) -> Result<usize> {
         const LEN: usize = size_of::<afutex_event>();
 
-        if out.room() < LEN {
+        if out.room() < LEN || this.mapped.is_some() {
             return Err(EINVAL);
         }
         Ok(Self::deliver(this, &mut out)?.saturating_mul(LEN))
@@ -258,6 +269,10 @@ impl PseudoFile for Set<Wakee> {
             bindings::AFUTEX_IOC_SET_WAIT => Self::wait(this, arg).map(|n| n as isize),
             _ => Err(ENOTTY),
         }
+    }
+
+    fn mmap(this: &Pollable<Self>, vma: &VmaNew) -> Result {
+        this.mapped.as_ref().ok_or(ENODEV)?.pages.map(vma)
     }
 
     fn release(&self) {
