@@ -26,6 +26,10 @@
  *	One for many words	afutex_set_open, afutex_set_add, afutex_set_change,
  *				afutex_set_remove, afutex_set_ctl, afutex_set_read,
  *				afutex_set_ctl_wait
+ *	... with its events in	afutex_mapped_set_open, afutex_mapped_set_attach,
+ *	memory			afutex_mapped_set_close, afutex_mapped_set_take,
+ *				afutex_mapped_set_take_many, afutex_mapped_set_is_empty,
+ *				afutex_mapped_set_wait
  *	Locks and semaphores	futex_init, futex_down, futex_trydown, futex_down_timeout,
  *				futex_up, futex_up_fair, futex_await, futex_claim; in
  *				a domain: futex_domain_down, futex_domain_up ...
@@ -665,6 +669,152 @@ static inline int afutex_set_ctl_wait(int set, struct afutex_ctl *items, uint32_
 	};
 
 	return ioctl(set, AFUTEX_IOC_SET_WAIT, &args);
+}
+
+/*
+ * A set whose events are in memory: they are taken without a system call.
+ *
+ *	struct afutex_mapped_set set;
+ *	struct afutex_taken event;
+ *
+ *	afutex_mapped_set_open(&set, 1024, O_CLOEXEC, 0);
+ *	afutex_set_add(set.fd, &watch, &number);
+ *	...
+ *	while (afutex_mapped_set_take(&set, &event))
+ *		(event.number was woken, event.count times)
+ *	(wait for set.fd with epoll, or afutex_mapped_set_wait())
+ *
+ * Members are added, changed and removed by the functions above, with set.fd; they have
+ * numbers from 0 on, which are used again. Several threads, and processes that map the
+ * same descriptor, may take at once: each event goes to one of them. A number may be
+ * taken for a member that was removed, once: its event is passed on, and not seen here,
+ * unless it was taken already.
+ */
+struct afutex_mapped_set {
+	int fd;
+	uint32_t members;
+	struct afutex_ring *ring;
+};
+
+/* An event: what is in the count of a member, AFUTEX_CHANGED and the number of wakes. */
+struct afutex_taken {
+	uint32_t number;
+	uint64_t count;
+};
+
+/* Maps a set that was made for so many members; the caller keeps fd. */
+static inline int afutex_mapped_set_attach(struct afutex_mapped_set *set, int fd, uint32_t members)
+{
+	void *ring = mmap(NULL, AFUTEX_RING_SIZE(members), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			  0);
+
+	if (ring == MAP_FAILED)
+		return -1;
+	set->fd = fd;
+	set->members = members;
+	set->ring = (struct afutex_ring *)ring;
+	return 0;
+}
+
+/* Makes a set for so many members, a power of two, and maps it. */
+static inline int afutex_mapped_set_open(struct afutex_mapped_set *set, uint32_t members,
+					 uint32_t fd_flags, uint32_t sig)
+{
+	struct afutex_set_mapped args = { fd_flags, sig, members, 0 };
+	int fd = _afutex_ioctl(AFUTEX_IOC_SET_MAPPED, &args), err;
+
+	if (fd < 0)
+		return -1;
+	if (!afutex_mapped_set_attach(set, fd, members))
+		return 0;
+	err = errno;
+	close(fd);
+	errno = err;
+	return -1;
+}
+
+/* Unmaps it, and closes the descriptor. */
+static inline void afutex_mapped_set_close(struct afutex_mapped_set *set)
+{
+	munmap(set->ring, AFUTEX_RING_SIZE(set->members));
+	close(set->fd);
+}
+
+/* Whether there is nothing to take. */
+static inline bool afutex_mapped_set_is_empty(const struct afutex_mapped_set *set)
+{
+	return __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED) ==
+	       __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE);
+}
+
+/* Takes an event; whether there was one. */
+static inline bool afutex_mapped_set_take(struct afutex_mapped_set *set, struct afutex_taken *event)
+{
+	__u64 *counts = (__u64 *)(void *)(set->ring + 1);
+	__u32 *numbers = (__u32 *)(void *)(counts + set->members);
+	__u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
+
+	while (head != __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE)) {
+		__u32 number = __atomic_load_n(&numbers[head & (set->members - 1)],
+					       __ATOMIC_RELAXED);
+
+		/* Before the exchange: see rust/futex/set/ring.rs. */
+		if (!__atomic_compare_exchange_n(&set->ring->head, &head, head + 1, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+			continue;
+		head++;
+		event->number = number;
+		event->count = __atomic_exchange_n(&counts[number & (set->members - 1)], 0,
+						   __ATOMIC_SEQ_CST);
+		if (event->count)
+			return true;
+	}
+	return false;
+}
+
+/* Takes up to nr events; returns how many there were. */
+static inline uint32_t afutex_mapped_set_take_many(struct afutex_mapped_set *set,
+						   struct afutex_taken *events, uint32_t nr)
+{
+	__u64 *counts = (__u64 *)(void *)(set->ring + 1);
+	__u32 *numbers = (__u32 *)(void *)(counts + set->members), mask = set->members - 1;
+	uint32_t n = 0;
+
+	while (n < nr) {
+		__u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
+		__u64 some = __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE) - head;
+		struct afutex_taken *at = &events[n];
+
+		if (!some)
+			break;
+		if (some > nr - n)
+			some = nr - n;
+		for (__u64 i = 0; i < some; i++)
+			at[i].number = __atomic_load_n(&numbers[(head + i) & mask],
+						       __ATOMIC_RELAXED);
+		/* Before the exchanges, as above. */
+		if (!__atomic_compare_exchange_n(&set->ring->head, &head, head + some, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+			continue;
+		for (__u64 i = 0; i < some; i++) {
+			events[n].number = at[i].number;
+			events[n].count = __atomic_exchange_n(&counts[at[i].number & mask], 0,
+							      __ATOMIC_SEQ_CST);
+			if (events[n].count)
+				n++;
+		}
+	}
+	return n;
+}
+
+/*
+ * Processes items, and waits until there is something to take: 0. If it fails with
+ * ETIMEDOUT or EINTR the items have been processed: do not give them again.
+ */
+static inline int afutex_mapped_set_wait(struct afutex_mapped_set *set, struct afutex_ctl *items,
+					 uint32_t nr_items, const struct timespec *deadline)
+{
+	return afutex_set_ctl_wait(set->fd, items, nr_items, NULL, 0, deadline);
 }
 
 /*
