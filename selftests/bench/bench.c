@@ -175,6 +175,7 @@ static const struct {
 	{ "wakes", wakes, true },
 	{ "watches", watches, true },
 	{ "sets", sets, true },
+	{ "mapped", mapped, true },
 	{ "sleepers", sleepers, true },
 	{ "scale", scale, true },
 	{ "spread", spread, true },

@@ -217,11 +217,15 @@ static inline uint32_t some(uint32_t *seed, uint32_t n)
 	return ((uint64_t)*seed * n) >> 32;
 }
 
+/* Peers of rows in more than one part. */
+side_t read_eventfd, epoll_eventfd, all_uring;
+
 /* The parts. */
 void floors(void);
 void wakes(void);
 void watches(void);
 void sets(void);
+void mapped(void);
 void sleepers(void);
 void scale(void);
 void spread(void);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Wakes of futex(2) that are watched, and what a watch costs those that are not. */
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #include "bench.h"
 
@@ -38,19 +37,6 @@ static double epoll_native(int scope)
 		must(!futex_wake(word, scope, 1));
 		must(sys4(SYS_epoll_wait, ep, (long)&ev, 1, -1) == 1);
 		must(sys3(SYS_read, watch, (long)&count, sizeof(count)) == sizeof(count));
-	});
-}
-
-static double epoll_eventfd(void)
-{
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), ep = new_epoll(fd);
-	struct epoll_event ev;
-	uint64_t count = 1;
-
-	return measure(N, {
-		must(sys3(SYS_write, fd, (long)&count, sizeof(count)) == sizeof(count));
-		must(sys4(SYS_epoll_wait, ep, (long)&ev, 1, -1) == 1);
-		must(sys3(SYS_read, fd, (long)&count, sizeof(count)) == sizeof(count));
 	});
 }
 

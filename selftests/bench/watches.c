@@ -29,7 +29,7 @@ static double persistent_read(bool direct)
 static double read_direct(void) { return persistent_read(true); }
 static double read_call(void) { return persistent_read(false); }
 
-static double read_eventfd(void)
+double read_eventfd(void)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	uint64_t count = 1;
@@ -64,7 +64,7 @@ static double persistent_epoll(bool direct)
 static double epoll_direct(void) { return persistent_epoll(true); }
 static double epoll_call(void) { return persistent_epoll(false); }
 
-static double epoll_eventfd(void)
+double epoll_eventfd(void)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), ep = new_epoll(fd);
 	struct epoll_event ev;

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/afutex.h>
+#include <afutex.h>
 
 #include "profile.h"
 
@@ -223,6 +223,51 @@ static void open_herd(void)
 		herd[i].op = AFUTEX_CTL_MOD;
 }
 
+static struct afutex_mapped_set mapped;
+
+/* A mapped set of persistent members. */
+static void open_members(int n)
+{
+	struct afutex_set_mapped args = { .fd_flags = O_NONBLOCK, .members = 1024 };
+	struct afutex_ctlv ctlv = { .items = (uintptr_t)herd, .nr = n };
+
+	fd = ioctl(dev, AFUTEX_IOC_SET_MAPPED, &args);
+	must("map", afutex_mapped_set_attach(&mapped, fd, args.members), 0);
+	for (int i = 0; i < n; i++)
+		herd[i] = (struct afutex_ctl) {
+			.op = AFUTEX_CTL_ADD,
+			.watch = { .uaddr = (uintptr_t)words, .mask = ~0u,
+				   .flags = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE | AFUTEX_PERSISTENT },
+		};
+	must("ctl", ioctl(fd, AFUTEX_IOC_CTL, &ctlv), n);
+}
+
+static void open_mapped(void)
+{
+	open_members(1);
+}
+
+static void take(void)
+{
+	struct afutex_taken event;
+
+	must("wake", ioctl(dev, AFUTEX_IOC_WAKE_ONE_PRIVATE, words), 1);
+	must("take", afutex_mapped_set_take(&mapped, &event), 1);
+}
+
+static void open_mapped_herd(void)
+{
+	open_members(HERD);
+}
+
+static void take_herd(void)
+{
+	static struct afutex_taken events[HERD];
+
+	must("wake", ioctl(dev, AFUTEX_IOC_WAKE_ALL_PRIVATE, words), HERD);
+	must("take", afutex_mapped_set_take_many(&mapped, events, HERD), HERD);
+}
+
 static void wake_herd(void)
 {
 	static struct afutex_event events[HERD];
@@ -399,6 +444,8 @@ static const struct {
 	{ "next-shared", open_once_shared, next_shared },
 	{ "wake-elsewhere", open_elsewhere, wake_shared },
 	{ "herd", open_herd, wake_herd },
+	{ "mapped", open_mapped, take },
+	{ "mapped-herd", open_mapped_herd, take_herd },
 	{ "set", open_set, set },
 	{ "set-epoll", open_set_epoll, set_epoll },
 	{ "fd", nothing, futex_fd },
