@@ -10,8 +10,8 @@
 //! A file imports from lower layers only, and never from its own; the children of `watch` and `set`
 //! are files of their own.
 //!
-//! 1. word unread count barrier quota opener set/ring
-//! 2. pins
+//! 1. word unread count barrier quota opener
+//! 2. pins set/ring
 //! 3. key
 //! 4. hash bucket
 //! 5. table

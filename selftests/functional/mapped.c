@@ -591,4 +591,91 @@ TEST_F(mapped, garbage_in_all_of_it)
 	afutex_mapped_set_close(&other);
 }
 
+struct eater {
+	pthread_t thread;
+	int dev, bad;
+	uint32_t flags;
+	word_t *word;
+	_Atomic bool *stop;
+	long count;
+};
+
+static void *eat_tokens(void *arg)
+{
+	struct eater *e = arg;
+	uint32_t flags = e->flags | AFUTEX_COMPARE | AFUTEX_READY;
+	struct afutex_mapped_set set = { .fd = -1 };
+	struct afutex_taken event;
+	int i = 0;
+
+	while (true) {
+		uint32_t now = *e->word;
+
+		while (now && !atomic_compare_exchange_weak(e->word, &now, now - 1))
+			;
+		if (now) {
+			e->count++;
+			continue;
+		}
+		if (*e->stop)
+			break;
+		if (set.fd < 0) {
+			if (open_set(e->dev, &set, 2, O_NONBLOCK, 0) ||
+			    add(set.fd, e->word, flags, 0, 0))
+				e->bad = 1;
+		} else if (mod(set.fd, 0, e->word, flags, 0, 0)) {
+			e->bad = 2;
+		}
+		if (!poll_ms(set.fd, 20000)) {
+			e->bad = 3;
+			break;
+		}
+		/* Now and then it is closed, or its member removed, with what it has. */
+		if (++i % 5 == 0) {
+			afutex_mapped_set_close(&set);
+			set.fd = -1;
+		} else if (i % 7 == 0) {
+			del(set.fd, 0);
+			if (add(set.fd, e->word, flags, 0, 0))
+				e->bad = 4;
+		} else {
+			afutex_mapped_set_take(&set, &event);
+		}
+	}
+	if (set.fd >= 0)
+		afutex_mapped_set_close(&set);
+	return NULL;
+}
+
+/* All tokens are taken, though sets are closed with wakes in them. */
+TEST_F_TIMEOUT(mapped, tokens_are_not_lost, 600)
+{
+	_Atomic bool stop = false;
+	struct eater e[3];
+	long given = rounds(50000), taken = 0;
+
+	for (int i = 0; i < 3; i++) {
+		e[i] = (struct eater) {
+			.dev = self->dev, .flags = self->flags, .word = self->word, .stop = &stop,
+		};
+		ASSERT_EQ(0, pthread_create(&e[i].thread, NULL, eat_tokens, &e[i]));
+	}
+	for (long i = 0; i < given; i++) {
+		atomic_fetch_add(self->word, 1);
+		do_wake(self->dev, self->word, variant->scope, 1);
+		if (i % 4 == 0)
+			while (*self->word > 1)
+				sched_yield();
+	}
+	EXPECT_TRUE(eventually(*self->word == 0));
+	stop = true;
+	for (int i = 0; i < 3; i++) {
+		while (pthread_tryjoin_np(e[i].thread, NULL))
+			do_wake(self->dev, self->word, variant->scope, INT32_MAX);
+		EXPECT_EQ(0, e[i].bad);
+		taken += e[i].count;
+	}
+	EXPECT_EQ(given, taken);
+}
+
 TEST_HARNESS_MAIN

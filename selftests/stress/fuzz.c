@@ -187,9 +187,17 @@ static long make_fd(void)
 		.buckets = rarely() ? number() : 1 << some(8), .reserved = padding(),
 		.fd_flags = rarely() ? some(1 << 20) : O_CLOEXEC,
 	};
+	struct afutex_set_mapped mapped = {
+		.signal = open.signal, .fd_flags = open.fd_flags, .pad = padding(),
+		/* A page of them, mostly. */
+		.members = rarely() ? number() : 1 << some(9),
+	};
 	long ret;
 
-	switch (some(9)) {
+	switch (some(10)) {
+	case 9:
+		ret = ioctl(through(), AFUTEX_IOC_SET_MAPPED, &mapped);
+		break;
 	case 0:
 		ret = ioctl(through(), AFUTEX_IOC_DOMAIN,
 			    rarely() ? (void *)address() : &args);
@@ -327,20 +335,20 @@ static long change_fd(void)
 	}
 }
 
-/* The bell of a domain, or what is no mapping of one. */
-static long map_bell_at(char *page)
+/* The bell of a domain, a ring, which is written to from there on, or what is neither. */
+static long map_fd_at(char *page)
 {
-	void *bell = mmap(NULL, rarely() ? 2 * PAGE : PAGE,
-			  rarely() ? PROT_READ | PROT_WRITE : ONE_OF(PROT_READ, PROT_NONE),
-			  rarely() ? MAP_PRIVATE : MAP_SHARED, some(2) ? domain : fd(),
+	void *map = mmap(NULL, rarely() ? 2 * PAGE : PAGE,
+			  ONE_OF(PROT_READ, PROT_NONE, PROT_READ | PROT_WRITE),
+			  rarely() ? MAP_PRIVATE : MAP_SHARED, some(3) ? fd() : domain,
 			  rarely() ? PAGE : 0);
 
-	if (bell == MAP_FAILED)
+	if (map == MAP_FAILED)
 		return -1;
 	/* Moved there, so that there is no moment without a mapping. */
-	if (mremap(bell, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED)
+	if (mremap(map, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED)
 		return 0;
-	munmap(bell, PAGE);
+	munmap(map, PAGE);
 	return 0;
 }
 
@@ -367,7 +375,7 @@ static long change_memory(void)
 		     MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		return 0;
 	case 6: case 7:
-		return map_bell_at(page);
+		return map_fd_at(page);
 	default:	return fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					 some(PAGES) * PAGE, PAGE);
 	}
