@@ -9,8 +9,12 @@
  * meet, a word that both sides use would be missed. Priority inheritance and robust
  * futexes go to the kernel's own.
  *
+ * With AFUTEX_PRELOAD_WATCH set, it redirects nothing: the calls go to futex(2), and each
+ * word that they name is watched, from before its first call, by AFUTEX_NATIVE.
+ *
  * With AFUTEX_PRELOAD_COUNT set to the name of a file, all processes count the calls
- * that they redirect in it, as one 64-bit number.
+ * that they redirect in it, or the words that they watch, as one 64-bit number; and behind
+ * it the wakes of these words, if they exit by themselves.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +39,9 @@
 #define SYS_futex_requeue	456
 #endif
 
-static atomic_ulong nowhere, *redirected = &nowhere;
+static atomic_ulong nowhere[2], *redirected = nowhere;
+#define WAKES	1
+static int watches;
 
 /* libc's syscall() itself, which this library hides. */
 static long real(long nr, long a, long b, long c, long d, long e, long f)
@@ -59,6 +65,16 @@ static long real(long nr, long a, long b, long c, long d, long e, long f)
  * The device, under a number that few programs close, and that the smallest table of
  * descriptors has: to make a larger one takes a threaded process a while.
  */
+static int keep(int low)
+{
+	int now = real(SYS_fcntl, low, F_DUPFD_CLOEXEC, 60, 0, 0, 0);
+
+	if (now < 0)
+		return low;
+	real(SYS_close, low, 0, 0, 0, 0, 0);
+	return now;
+}
+
 static int device(void)
 {
 	static atomic_int fd = -1;
@@ -75,13 +91,102 @@ static int device(void)
 		real(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
 		real(SYS_exit_group, 125, 0, 0, 0, 0, 0);
 	}
-	now = real(SYS_fcntl, low, F_DUPFD_CLOEXEC, 60, 0, 0, 0);
-	if (now >= 0)
-		real(SYS_close, low, 0, 0, 0, 0, 0);
-	else
-		now = low;
+	now = keep(low);
 	fd = now;
 	return now;
+}
+
+/* What is watched, by address; the lowest bit says that it is a private word. */
+#define KNOWN	16384
+static atomic_ulong known[KNOWN];
+/* The set of watches of this process, and which that is. */
+static atomic_int set = -1, owner;
+
+/* A fork has the descriptor of its parent's set, and watches in its own memory. */
+static void set_make(void)
+{
+	struct afutex_set args = { .fd_flags = O_CLOEXEC | O_NONBLOCK };
+	int pid = real(SYS_getpid, 0, 0, 0, 0, 0, 0), before = owner, fd;
+
+	if (pid == before || !atomic_compare_exchange_strong(&owner, &before, pid))
+		return;
+	for (int i = 0; i < KNOWN; i++)
+		known[i] = 0;
+	fd = real(SYS_ioctl, device(), AFUTEX_IOC_SET, (long)&args, 0, 0, 0);
+	set = fd < 0 ? fd : keep(fd);
+}
+
+/* Watches a word, if it is one, and is not watched already. */
+static void watch(unsigned long addr, int is_private)
+{
+	unsigned long word = addr | is_private, none = 0;
+	struct afutex_ctl item = {
+		.op = AFUTEX_CTL_ADD,
+		.watch = {
+			.uaddr = addr, .mask = ~0u,
+			.flags = FUTEX2_SIZE_U32 | AFUTEX_NATIVE | AFUTEX_PERSISTENT |
+				 (is_private ? FUTEX2_PRIVATE : 0),
+		},
+	};
+	struct afutex_ctlv args = { .items = (unsigned long)&item, .nr = 1 };
+	int error = errno;
+
+	set_make();
+	if (!addr || addr % 4)
+		return;
+	for (unsigned long i = addr / 4, tries = 0; tries < KNOWN / 2; i++, tries++) {
+		if (known[i % KNOWN] == word)
+			return;
+		none = 0;
+		if (!known[i % KNOWN] &&
+		    atomic_compare_exchange_strong(&known[i % KNOWN], &none, word)) {
+			if (real(SYS_ioctl, set, AFUTEX_IOC_CTL, (long)&args, 0, 0, 0) == 1 &&
+			    !item.result)
+				++*redirected;
+			break;
+		}
+		if (none == word)
+			return;
+	}
+	errno = error;
+}
+
+static void watch_all(long nr, long a, long b, long d, long e)
+{
+	const struct futex_waitv *w = (const struct futex_waitv *)a;
+	int cmd = b & FUTEX_CMD_MASK;
+
+	switch (nr) {
+	case SYS_futex:
+		watch(a, !!(b & FUTEX_PRIVATE_FLAG));
+		if (cmd == FUTEX_WAKE_OP || cmd == FUTEX_REQUEUE || cmd == FUTEX_CMP_REQUEUE)
+			watch(e, !!(b & FUTEX_PRIVATE_FLAG));
+		break;
+	case SYS_futex_wake:
+	case SYS_futex_wait:
+		watch(a, !!(d & FUTEX2_PRIVATE));
+		break;
+	case SYS_futex_waitv:
+		for (long i = 0; w && i < b && i < FUTEX_WAITV_MAX; i++)
+			watch(w[i].uaddr, !!(w[i].flags & FUTEX2_PRIVATE));
+		break;
+	case SYS_futex_requeue:
+		for (int i = 0; w && i < 2; i++)
+			watch(w[i].uaddr, !!(w[i].flags & FUTEX2_PRIVATE));
+		break;
+	}
+}
+
+__attribute__((destructor)) static void count_wakes(void)
+{
+	struct afutex_event events[64];
+	long got;
+
+	if (!watches || owner != real(SYS_getpid, 0, 0, 0, 0, 0, 0))
+		return;
+	while ((got = real(SYS_read, set, (long)events, sizeof(events), 0, 0, 0)) > 0)
+		for (long i = 0; i < got / (long)sizeof(events[0]); i++)
+			redirected[WAKES] += events[i].count;
 }
 
 static long ask(unsigned long cmd, void *args)
@@ -136,6 +241,10 @@ long syscall(long nr, ...)
 	f = va_arg(ap, long);
 	va_end(ap);
 
+	if (watches) {
+		watch_all(nr, a, b, d, e);
+		return real(nr, a, b, c, d, e, f);
+	}
 	switch (nr) {
 	case SYS_futex:
 		if (!is_theirs(b)) {
@@ -196,15 +305,16 @@ __attribute__((constructor)) static void start(void)
 	void *map;
 	int fd;
 
+	watches = !!getenv("AFUTEX_PRELOAD_WATCH");
 	device();
 	if (!path)
 		return;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0 || ftruncate(fd, sizeof(*redirected))) {
+	if (fd < 0 || ftruncate(fd, sizeof(nowhere))) {
 		perror(path);
 		return;
 	}
-	map = mmap(NULL, sizeof(*redirected), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	map = mmap(NULL, sizeof(nowhere), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map != MAP_FAILED)
 		redirected = map;
 	close(fd);
