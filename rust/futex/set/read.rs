@@ -189,8 +189,9 @@ impl Set<Wakee> {
     /// # Errors
     ///
     /// `EINVAL` for padding, no room for events, or, in a mapped set, for any, and another clock;
-    /// `EFAULT`; `ETIMEDOUT`; if it is interrupted, `ERESTARTNOHAND`. If there were controls, `nr_items` at `arg` is set to 0 then,
-    /// so that they are not repeated; `EINTR` if it cannot be written.
+    /// `EFAULT`; `ETIMEDOUT`; if it is interrupted, `ERESTARTNOHAND`. If there were controls,
+    /// `nr_items` at `arg` is set to 0 then, so that they are not repeated; `EINTR` if it cannot be
+    /// written.
     fn wait(this: ArcBorrow<'_, Pollable<Self>>, arg: usize) -> Result<usize> {
         let args: afutex_set_wait = user_mem::read(arg)?;
 
