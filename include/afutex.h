@@ -26,8 +26,9 @@
  *	One for many words	afutex_set_open, afutex_set_add, afutex_set_change,
  *				afutex_set_remove, afutex_set_ctl, afutex_set_read,
  *				afutex_set_ctl_wait
- *	... with its events in	afutex_mapped_set_open, afutex_mapped_set_attach,
- *	memory			afutex_mapped_set_close, afutex_mapped_set_take,
+ *	... with its events in	afutex_mapped_set_open, afutex_domain_mapped_set_open,
+ *	memory			afutex_mapped_set_attach,
+ *				afutex_mapped_set_close, afutex_mapped_set_take,
  *				afutex_mapped_set_take_many, afutex_mapped_set_is_empty,
  *				afutex_mapped_set_wait
  *	Locks and semaphores	futex_init, futex_down, futex_trydown, futex_down_timeout,
@@ -716,12 +717,13 @@ static inline int afutex_mapped_set_attach(struct afutex_mapped_set *set, int fd
 	return 0;
 }
 
-/* Makes a set for so many members, a power of two, and maps it. */
-static inline int afutex_mapped_set_open(struct afutex_mapped_set *set, uint32_t members,
-					 uint32_t fd_flags, uint32_t sig)
+/* Makes a set for so many members, a power of two, in a domain, and maps it. */
+static inline int afutex_domain_mapped_set_open(const struct afutex_domain *domain,
+						struct afutex_mapped_set *set, uint32_t members,
+						uint32_t fd_flags, uint32_t sig)
 {
 	struct afutex_set_mapped args = { fd_flags, sig, members, 0 };
-	int fd = _afutex_ioctl(AFUTEX_IOC_SET_MAPPED, &args), err;
+	int fd = _afutex_domain_ioctl(domain, AFUTEX_IOC_SET_MAPPED, &args), err;
 
 	if (fd < 0)
 		return -1;
@@ -731,6 +733,13 @@ static inline int afutex_mapped_set_open(struct afutex_mapped_set *set, uint32_t
 	close(fd);
 	errno = err;
 	return -1;
+}
+
+/* The same on the device. */
+static inline int afutex_mapped_set_open(struct afutex_mapped_set *set, uint32_t members,
+					 uint32_t fd_flags, uint32_t sig)
+{
+	return afutex_domain_mapped_set_open(NULL, set, members, fd_flags, sig);
 }
 
 /* Unmaps it, and closes the descriptor. */

@@ -184,8 +184,7 @@ pub(crate) fn mapped_set(
         return Err(EINVAL);
     }
     let quota = quotas.current()?;
-    let watches = (args.members as usize).div_ceil(Ring::PER_WATCH);
-    let charge = Charges::new(quota.clone(), watches)?;
+    let charge = Charges::for_memory(quota.clone(), Ring::memory(args.members))?;
     let init = Set::new(
         domain.clone(),
         quota,

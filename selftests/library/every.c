@@ -18,8 +18,10 @@ int every(int fd, uint32_t *word, struct futex *f)
 	struct afutex_event event;
 	struct afutex_domain domain;
 	struct afutex_info info;
+	static struct afutex_mapped_set mapped;
 	struct afutex_mutex mutex_watch;
 	struct afutex_sem sem_watch;
+	struct afutex_taken taken;
 	pthread_mutex_t mutex;
 	sem_t sem;
 	uint64_t wakes = 0;
@@ -41,6 +43,12 @@ int every(int fd, uint32_t *word, struct futex *f)
 	ret |= afutex_set_add(fd, &watch, &seen) | afutex_set_change(fd, seen, &watch);
 	ret |= afutex_set_remove(fd, seen) | afutex_set_read(fd, &event, 1);
 	ret |= afutex_set_ctl_wait(fd, &item, 1, &event, 1, NULL);
+	ret |= afutex_mapped_set_open(&mapped, 1, O_CLOEXEC, 0);
+	ret |= afutex_mapped_set_attach(&mapped, fd, 1) | afutex_mapped_set_is_empty(&mapped);
+	ret |= afutex_mapped_set_take(&mapped, &taken);
+	ret |= (int)afutex_mapped_set_take_many(&mapped, &taken, 1);
+	ret |= afutex_mapped_set_wait(&mapped, &item, 1, &ts);
+	afutex_mapped_set_close(&mapped);
 	ret |= afutex_native_open(word, 0, FUTEX2_PRIVATE) | afutex_sem_open(&sem_watch, &sem);
 	ret |= afutex_sem_trywait(&sem_watch) | afutex_sem_close(&sem_watch);
 	afutex_sem_disarm(&sem_watch);
@@ -61,6 +69,7 @@ int every(int fd, uint32_t *word, struct futex *f)
 	ret |= afutex_domain_words_wake(&domain, &wake, 1);
 	ret |= afutex_domain_watch_open(&domain, word, 0, 1, FUTEX2_SIZE_U32, O_CLOEXEC, 0);
 	ret |= afutex_domain_set_open(&domain, O_CLOEXEC, 0);
+	ret |= afutex_domain_mapped_set_open(&domain, &mapped, 1, O_CLOEXEC, 0);
 	ret |= futex_domain_down(&domain, f) | futex_domain_down_timeout(&domain, f, &ts);
 	ret |= futex_domain_up(&domain, f) | futex_domain_up_fair(&domain, f);
 	ret |= futex_domain_await(&domain, f, 0);

@@ -304,7 +304,7 @@ struct afutex_ring {
 };
 
 /* How much there is to map, in bytes; mmap(2) rounds it up. */
-#define AFUTEX_RING_SIZE(members)	(sizeof(struct afutex_ring) + 12 * (__u64)(members))
+#define AFUTEX_RING_SIZE(members)	(sizeof(struct afutex_ring) + 12UL * (members))
 
 /* What to do with a member of a set. */
 #define AFUTEX_CTL_ADD		1	/* add it, and set @id to its number */

@@ -90,8 +90,14 @@ impl Ring {
     /// The most members that a ring is made for.
     pub(crate) const MAX: u32 = bindings::AFUTEX_RING_MAX;
 
-    /// How many members take as much memory as a watch, which they are charged as.
-    pub(crate) const PER_WATCH: usize = 8;
+    /// The memory that a ring takes, in bytes.
+    pub(crate) fn memory(members: u32) -> usize {
+        const EACH: usize = size_of::<u64>() + size_of::<u32>() + size_of::<u64>();
+
+        (members as usize)
+            .saturating_mul(EACH)
+            .saturating_add(COUNTS * size_of::<u64>())
+    }
 
     /// Creates a ring for `members`, a power of two, without events.
     ///
