@@ -697,6 +697,9 @@ struct afutex_mapped_set {
 	struct afutex_ring *ring;
 };
 
+/* On 32 bits it has to be said that these are aligned, for atomic operations. */
+typedef __u64 _afutex_u64 __attribute__((__aligned__(8)));
+
 /* An event: what is in the count of a member, AFUTEX_CHANGED and the number of wakes. */
 struct afutex_taken {
 	uint32_t number;
@@ -759,9 +762,9 @@ static inline bool afutex_mapped_set_is_empty(const struct afutex_mapped_set *se
 /* Takes an event; whether there was one. */
 static inline bool afutex_mapped_set_take(struct afutex_mapped_set *set, struct afutex_taken *event)
 {
-	__u64 *counts = (__u64 *)(void *)(set->ring + 1);
+	_afutex_u64 *counts = (_afutex_u64 *)(void *)(set->ring + 1);
 	__u32 *numbers = (__u32 *)(void *)(counts + set->members);
-	__u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
+	_afutex_u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
 
 	while (head != __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE)) {
 		__u32 number = __atomic_load_n(&numbers[head & (set->members - 1)],
@@ -785,12 +788,12 @@ static inline bool afutex_mapped_set_take(struct afutex_mapped_set *set, struct 
 static inline uint32_t afutex_mapped_set_take_many(struct afutex_mapped_set *set,
 						   struct afutex_taken *events, uint32_t nr)
 {
-	__u64 *counts = (__u64 *)(void *)(set->ring + 1);
+	_afutex_u64 *counts = (_afutex_u64 *)(void *)(set->ring + 1);
 	__u32 *numbers = (__u32 *)(void *)(counts + set->members), mask = set->members - 1;
 	uint32_t n = 0;
 
 	while (n < nr) {
-		__u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
+		_afutex_u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
 		__u64 some = __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE) - head;
 		struct afutex_taken *at = &events[n];
 

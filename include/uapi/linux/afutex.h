@@ -297,9 +297,9 @@ struct afutex_set_mapped {
  * tail. What is written here otherwise harms only those who use this set.
  */
 struct afutex_ring {
-	__u64 head;
+	__aligned_u64 head;
 	__u64 pad[7];
-	__u64 tail;
+	__aligned_u64 tail;
 	__u64 pad2[7];
 };
 
