@@ -117,6 +117,12 @@ impl Wake for Bell {
         Some(self.clone())
     }
 
+    fn notify_listener(listener: Option<Bell>) {
+        if let Some(bell) = listener {
+            bell.notify();
+        }
+    }
+
     fn wake_first(
         mut guard: Guard<'_, Self>,
         key: &Key,

@@ -72,7 +72,7 @@ pub(crate) trait Wake: Sized + 'static {
     /// What is to be notified of a wake. Owns what must not be dropped under a bucket's lock.
     type Notice: Notify;
     /// A wakee that stays queued, and has listeners.
-    type Listener: Notify;
+    type Listener;
 
     /// Counts a wake in place, if the wakee stays queued when it is woken. Under the bucket's lock.
     fn count(&self, bitset: u32) -> Counted;
@@ -80,6 +80,9 @@ pub(crate) trait Wake: Sized + 'static {
     /// What is to be notified of a wake that was counted, where there are listeners. Under the
     /// bucket's lock.
     fn listener(&self) -> Option<Self::Listener>;
+
+    /// Notifies it. No lock may be held.
+    fn notify_listener(listener: Option<Self::Listener>);
 
     /// Wakes the first waiter on `key` that matches `bitset`, whatever it is, and returns how many
     /// were woken: 0 or 1.

@@ -63,7 +63,6 @@ use super::bucket::{
     Bucket,
     Counted,
     Entry,
-    Notify,
     Place,
     Wake,
     WakeQ,
@@ -279,9 +278,7 @@ impl<W: Wake> Table<W> {
                 let listener = cursor.item().wakee.listener();
 
                 drop(guard);
-                if let Some(listener) = listener {
-                    listener.notify();
-                }
+                W::notify_listener(listener);
             }
             Counted::No => {
                 W::wake_first(guard, key, ANY, |unqueued| {
@@ -365,9 +362,7 @@ impl<W: Wake> Table<W> {
                     rotate(cursor, inner.ticket);
                 }
                 drop(guard);
-                if let Some(listener) = listener {
-                    listener.notify();
-                }
+                W::notify_listener(listener);
                 1
             }
             Counted::No => W::wake_first(guard, key, bitset, |unqueued| {

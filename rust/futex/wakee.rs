@@ -66,16 +66,6 @@ pub(crate) enum Listener {
     Set(Arc<Pollable<Set<Wakee>>>),
 }
 
-impl Notify for Listener {
-    #[inline]
-    fn notify(&self) {
-        match self {
-            Listener::Watch(watch) => watch.notify_listeners(),
-            Listener::Set(set) => set.notify_listeners(),
-        }
-    }
-}
-
 impl Notify for Notice {
     fn notify(&self) {
         match self {
@@ -124,6 +114,15 @@ impl Wake for Wakee {
             Wakee::Watch(watch) => Some(Listener::Watch(watch.clone())),
             Wakee::Member(member) => Some(Listener::Set(member.set.clone())),
             _ => None,
+        }
+    }
+
+    #[inline]
+    fn notify_listener(listener: Option<Listener>) {
+        match listener {
+            Some(Listener::Watch(watch)) => watch.notify_listeners(),
+            Some(Listener::Set(set)) => set.notify_listeners(),
+            None => (),
         }
     }
 
