@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Wait domains: who meets in them, their bell page, and what they leave. */
+/* Wait domains: which waits and wakes meet in them, their bell page, and what they leave. */
 #include <sys/epoll.h>
 #include <sys/vfs.h>
 
@@ -777,7 +777,7 @@ TEST_F(bell, and_fork)
 	munmap((void *)not_copied, self->page);
 }
 
-/* Thrown away it is gone for who did that, and for nobody else. */
+/* Thrown away, it is gone for the process that did that, and for no other. */
 TEST_F(bell, that_was_thrown_away)
 {
 	const word_t *bell = map_bell(self->domain);
@@ -796,7 +796,7 @@ TEST_F(bell, that_was_thrown_away)
 	munmap((void *)bell, self->page);
 }
 
-/* It is memory like any other to who waits for a word in it: one that others cannot store to. */
+/* To a waiter on a word in it, it is memory like any other that others cannot store to. */
 TEST_F(bell, can_be_waited_on)
 {
 	word_t *bell = (word_t *)map_bell(self->domain);
