@@ -466,6 +466,24 @@ static int used_watches(int set)
 	return used;
 }
 
+/* Memory that was thrown away is not there any more, and can be mapped again. */
+TEST_F(mapped, thrown_away)
+{
+	size_t size = AFUTEX_RING_SIZE(MEMBERS);
+	pid_t pid;
+
+	ASSERT_EQ(0, add(self->set.fd, self->word, self->flags, 0, 0));
+	WAKE(1, self->word);
+	ASSERT_EQ(0, madvise(self->set.ring, size, MADV_DONTNEED));
+	pid = fork();
+	if (!pid)
+		_exit(afutex_mapped_set_is_empty(&self->set));
+	EXPECT_EQ(128 + SIGBUS, child_status(pid));
+	munmap(self->set.ring, size);
+	ASSERT_EQ(0, afutex_mapped_set_attach(&self->set, self->set.fd, MEMBERS));
+	EXPECT_TAKEN(&self->set, 0, 1);
+}
+
 /* As how many watches the memory of a ring counts. */
 static int charged_as(int members)
 {
