@@ -672,7 +672,7 @@ TEST_F_TIMEOUT(mapped, tokens_are_not_lost, 600)
 {
 	_Atomic bool stop = false;
 	struct eater e[3];
-	long given = rounds(50000), taken = 0;
+	long given = rounds(20000), taken = 0;
 
 	for (int i = 0; i < 3; i++) {
 		e[i] = (struct eater) {
