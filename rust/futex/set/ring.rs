@@ -28,10 +28,10 @@
 //! ```
 //!
 //! `xadd` and `xchg` are full barriers, and the reader advances `head` before it takes the count.
-//! So if the kernel sees an old `head`, and leaves the number where it is, the reader's exchange comes
-//! after its addition, and gets it: no wake is lost. And a number is between `head` and `tail` once
-//! at most, so there is room for all. A reader may find a count of 0, of a wake that was taken with
-//! the one before, or of a member that was removed. `mapped.pml` is a model of it.
+//! So if the kernel sees an old `head`, and leaves the number where it is, the reader's exchange
+//! comes after its addition, and gets it: no wake is lost. And a number is between `head` and
+//! `tail` once at most, so there is room for all. A reader may find a count of 0, of a wake that
+//! was taken with the one before, or of a member that was removed. `mapped.pml` is a model of it.
 //!
 //! # Trust
 //!
