@@ -305,13 +305,21 @@ static void *switch_tracer(void *arg)
 	return NULL;
 }
 
-/* A wake that is missed is waited for until this fails. */
+/*
+ * A wake that is missed is waited for until this fails.
+ *
+ * Not with function_graph: a call that is entered while it comes or goes may get the mark of the
+ * other user of the shadow stack, which the kernel (7.3) warns of in fprobe_return(). That
+ * is so with any fprobe.
+ */
 TEST_F_TIMEOUT(native_traced, comes_and_goes, 600)
 {
 	struct switched switched = { .tracer = &variant->tracer };
 	struct traced_waker waker = { .word = self->word, .word2 = self->word2 };
 	int armed = 0, round;
 
+	if (variant->tracer.name && !strcmp(variant->tracer.name, "function_graph"))
+		SKIP(return, "the kernel warns when it comes or goes beside an fprobe");
 	self->dev = afutex_open();
 	ASSERT_GE(self->dev, 0);
 	for (int i = 0; i < 2; i++) {
