@@ -41,12 +41,14 @@
 //!
 //! A member goes by DEL, by an ADD that fails, or with the set. Each
 //!
-//! 1. takes it out of `Set::members`, so exactly one caller gets to
-//! 2. `unqueue` it: marks it dead, which no concurrent arming or wake puts on the ready list again,
-//!    dequeues its waiter, and keeps that disarmed; a concurrent arming that queues the waiter
-//!    after this sees that it is dead, and does this itself;
-//! 3. `pass_on_unread`: takes the waiter, and passes on what is unread. When a set is closed, this
-//!    follows after step 2 was done for all members, so that none gets what another passes on.
+//! 1. `retire`s it: marks it dead, which no concurrent arming or wake puts on the ready list again,
+//!    and, in a mapped set, takes what its count has, so that the next member of its number begins
+//!    at 0;
+//! 2. takes it out of `Set::members`, so exactly one caller gets to
+//! 3. `unqueue` it: dequeues its waiter, and keeps that disarmed; a concurrent arming that queues
+//!    the waiter after this sees that it is dead, and does this itself;
+//! 4. `pass_on_unread`: takes the waiter, and passes on what is unread. When a set is closed, this
+//!    follows after step 3 was done for all members, so that none gets what another passes on.
 
 pub(crate) mod ctl;
 pub(crate) mod read;
@@ -382,7 +384,7 @@ pub(crate) struct Set<W: Wake> {
     /// The members, by number.
     #[pin]
     members: Slots<Member<W>>,
-    /// What a mapped set is charged for its ring.
+    /// Of a set whose events are in memory.
     mapped: Option<Mapped>,
     quota: Arc<Quota>,
     opener: Opener,
