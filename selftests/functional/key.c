@@ -4,6 +4,7 @@
  * whatever happens to the memory around it.
  */
 #include "memory.h"
+#include "pass_fd.h"
 
 FIXTURE(key)
 {
@@ -484,20 +485,8 @@ TEST_F(special, recycled_address_spaces)
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
 	pid = fork();
 	if (!pid) {
-		char control[CMSG_SPACE(sizeof(int))] = "";
-		struct iovec iov = { control, 1 };
-		struct msghdr msg = {
-			.msg_iov = &iov, .msg_iovlen = 1,
-			.msg_control = control, .msg_controllen = sizeof(control),
-		};
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
 		fd = do_fd(self->dev, word, PRIVATE, 0);
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-		_exit(sendmsg(fds[0], &msg, 0) != 1);
+		_exit(send_fd(fds[0], fd) != 0);
 	}
 	ASSERT_EQ(0, child_status(pid));
 	EXPECT_EQ(1, counter("queued"));
