@@ -180,11 +180,12 @@ pub(crate) fn mapped_set(
     args: afutex_set_mapped,
 ) -> Result<u32> {
     check(args.fd_flags, args.signal)?;
-    if args.pad != 0 || args.members > Ring::MAX {
+    if args.pad != 0 {
         return Err(EINVAL);
     }
+    let memory = Ring::memory(args.members)?;
     let quota = quotas.current()?;
-    let charge = Charges::for_memory(quota.clone(), Ring::memory(args.members))?;
+    let charge = Charges::for_memory(quota.clone(), memory)?;
     let init = Set::new(
         domain.clone(),
         quota,

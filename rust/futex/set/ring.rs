@@ -72,9 +72,7 @@ const _: () = assert!(COUNTS * size_of::<u64>() == size_of::<bindings::afutex_ri
 /// The ring of a set. Its owner has it under a lock.
 pub(crate) struct Ring {
     pages: Arc<SharedPages>,
-    /// A power of two.
-    members: u32,
-    /// One less.
+    /// One less than the members that there is room for.
     mask: usize,
     /// Where the ring is in the pages, in units of 32 bits.
     numbers: usize,
@@ -87,29 +85,38 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// The most members that a ring is made for.
-    pub(crate) const MAX: u32 = bindings::AFUTEX_RING_MAX;
-
-    /// The memory that a ring takes, in bytes.
-    pub(crate) fn memory(members: u32) -> usize {
-        const EACH: usize = size_of::<u64>() + size_of::<u32>() + size_of::<u64>();
-
-        (members as usize)
-            .saturating_mul(EACH)
-            .saturating_add(COUNTS * size_of::<u64>())
-    }
-
-    /// Creates a ring for `members`, a power of two, without events.
+    /// The memory of a ring for `members` that user space maps, and all of it, in bytes.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for another number, `ENOMEM`.
-    pub(crate) fn new(members: u32) -> Result<Self> {
-        if !members.is_power_of_two() || members > Self::MAX {
+    /// `EINVAL` for a number that is no power of two, or too large.
+    fn sizes(members: u32) -> Result<(usize, usize)> {
+        if !members.is_power_of_two() || members > bindings::AFUTEX_RING_MAX {
             return Err(EINVAL);
         }
         let count = members as usize;
-        let bytes = COUNTS * size_of::<u64>() + count * (size_of::<u64>() + size_of::<u32>());
+        let shared = COUNTS * size_of::<u64>() + count * (size_of::<u64>() + size_of::<u32>());
+
+        Ok((shared, shared + count * size_of::<u64>()))
+    }
+
+    /// The memory that a ring for `members` takes, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a number that is no power of two, or too large.
+    pub(crate) fn memory(members: u32) -> Result<usize> {
+        Self::sizes(members).map(|(_, all)| all)
+    }
+
+    /// Creates a ring for `members`, without events.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` as for [`Self::memory`], `ENOMEM`.
+    pub(crate) fn new(members: u32) -> Result<Self> {
+        let (bytes, _) = Self::sizes(members)?;
+        let count = members as usize;
         let mut places = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
 
         for _ in 0..count {
@@ -123,7 +130,6 @@ impl Ring {
         )?;
         Ok(Self {
             pages: Arc::new(pages, GFP_KERNEL_ACCOUNT)?,
-            members,
             mask: count.wrapping_sub(1),
             numbers: (COUNTS + count) * 2,
             tail: 0,
@@ -134,7 +140,7 @@ impl Ring {
 
     /// How many members it has room for.
     pub(crate) fn members(&self) -> u32 {
-        self.members
+        self.places.len() as u32
     }
 
     /// What user space maps.
@@ -162,6 +168,7 @@ impl Ring {
     /// Counts a wake of a member, also in `unread`. To be [published](Self::publish).
     #[inline(always)]
     pub(crate) fn add_wake(&mut self, number: u32, unread: &mut Unread, bitset: u32) {
+        // `count_of` and `head` look for the memory again, which is 10 instructions for each wake.
         let longs = self.pages.longs();
         let Some(count) = longs.get(COUNTS.wrapping_add(number as usize)) else {
             return;
@@ -266,7 +273,9 @@ mod tests {
 
     #[test]
     fn members_are_a_power_of_two() -> Result {
-        for wrong in [0, 3, Ring::MAX + 1, Ring::MAX * 2, u32::MAX] {
+        const MAX: u32 = bindings::AFUTEX_RING_MAX;
+
+        for wrong in [0, 3, MAX + 1, MAX * 2, u32::MAX] {
             assert!(Ring::new(wrong).is_err());
         }
         for right in [1, 2, 1024] {
