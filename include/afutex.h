@@ -759,31 +759,6 @@ static inline bool afutex_mapped_set_is_empty(const struct afutex_mapped_set *se
 	       __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE);
 }
 
-/* Takes an event; whether there was one. */
-static inline bool afutex_mapped_set_take(struct afutex_mapped_set *set, struct afutex_taken *event)
-{
-	_afutex_u64 *counts = (_afutex_u64 *)(void *)(set->ring + 1);
-	__u32 *numbers = (__u32 *)(void *)(counts + set->members);
-	_afutex_u64 head = __atomic_load_n(&set->ring->head, __ATOMIC_RELAXED);
-
-	while (head != __atomic_load_n(&set->ring->tail, __ATOMIC_ACQUIRE)) {
-		__u32 number = __atomic_load_n(&numbers[head & (set->members - 1)],
-					       __ATOMIC_RELAXED);
-
-		/* Before the exchange: see rust/futex/set/ring.rs. */
-		if (!__atomic_compare_exchange_n(&set->ring->head, &head, head + 1, false,
-						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-			continue;
-		head++;
-		event->number = number;
-		event->count = __atomic_exchange_n(&counts[number & (set->members - 1)], 0,
-						   __ATOMIC_SEQ_CST);
-		if (event->count)
-			return true;
-	}
-	return false;
-}
-
 /* Takes up to nr events; returns how many there were. */
 static inline uint32_t afutex_mapped_set_take_many(struct afutex_mapped_set *set,
 						   struct afutex_taken *events, uint32_t nr)
@@ -804,7 +779,7 @@ static inline uint32_t afutex_mapped_set_take_many(struct afutex_mapped_set *set
 		for (__u64 i = 0; i < some; i++)
 			at[i].number = __atomic_load_n(&numbers[(head + i) & mask],
 						       __ATOMIC_RELAXED);
-		/* Before the exchanges, as above. */
+		/* Before the exchanges: see rust/futex/set/ring.rs. */
 		if (!__atomic_compare_exchange_n(&set->ring->head, &head, head + some, false,
 						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 			continue;
@@ -817,6 +792,12 @@ static inline uint32_t afutex_mapped_set_take_many(struct afutex_mapped_set *set
 		}
 	}
 	return n;
+}
+
+/* Takes an event; whether there was one. */
+static inline bool afutex_mapped_set_take(struct afutex_mapped_set *set, struct afutex_taken *event)
+{
+	return afutex_mapped_set_take_many(set, event, 1);
 }
 
 /*
