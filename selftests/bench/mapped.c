@@ -12,14 +12,11 @@ enum { N = 5000, SOME = 64, HERD = 10000, HERD_ROOM = 16384 };
 static struct afutex_taken taken[HERD];
 
 /* A set with so many persistent members, all of one word or of a word each. */
-static void open_set(struct afutex_mapped_set *set, int dev, uint32_t room, word_t *words, int step,
-		     int n, uint32_t flags)
+static void open_set(struct afutex_mapped_set *set, uint32_t room, word_t *words, int step, int n,
+		     uint32_t flags)
 {
-	struct afutex_set_mapped args = { .fd_flags = O_NONBLOCK, .members = room };
-	int fd = ioctl3(dev, AFUTEX_IOC_SET_MAPPED, (long)&args);
-
-	must(fd >= 0 && !afutex_mapped_set_attach(set, fd, room));
-	ctl_members(fd, AFUTEX_CTL_ADD, words, step, n, flags);
+	must(!afutex_mapped_set_open(set, room, O_NONBLOCK, 0));
+	ctl_members(set->fd, AFUTEX_CTL_ADD, words, step, n, flags);
 }
 
 static double take(void)
@@ -28,7 +25,7 @@ static double take(void)
 	int dev = device();
 	struct afutex_mapped_set set;
 
-	open_set(&set, dev, 1, word, 0, 1, AFUTEX_PERSISTENT);
+	open_set(&set, 1, word, 0, 1, AFUTEX_PERSISTENT);
 	return measure(N, {
 		must(wake_one(dev, word, PRIVATE) == 1);
 		must(afutex_mapped_set_take(&set, taken) && taken->count == 1);
@@ -42,7 +39,7 @@ static double take_epoll(void)
 	struct afutex_mapped_set set;
 	struct epoll_event ev;
 
-	open_set(&set, dev, 1, word, 0, 1, AFUTEX_PERSISTENT);
+	open_set(&set, 1, word, 0, 1, AFUTEX_PERSISTENT);
 	ep = new_epoll(set.fd);
 	return measure(N, {
 		must(wake_one(dev, word, PRIVATE) == 1);
@@ -58,7 +55,7 @@ static double take_some(void)
 	int dev = device();
 	struct afutex_mapped_set set;
 
-	open_set(&set, dev, SOME, word, 0, SOME, AFUTEX_PERSISTENT);
+	open_set(&set, SOME, word, 0, SOME, AFUTEX_PERSISTENT);
 	return measure_after(must(ioctl3(dev, AFUTEX_IOC_WAKE_ALL_PRIVATE, (long)word) == SOME), {
 		must(afutex_mapped_set_take_many(&set, taken, HERD) == SOME);
 	}) / SOME;
@@ -87,7 +84,7 @@ static double take_herd(bool persistent)
 	struct afutex_mapped_set set;
 	bool armed = true;
 
-	open_set(&set, dev, HERD_ROOM, word, 0, HERD, persistent ? AFUTEX_PERSISTENT : 0);
+	open_set(&set, HERD_ROOM, word, 0, HERD, persistent ? AFUTEX_PERSISTENT : 0);
 	return measure_after({
 		if (!armed && !persistent)
 			ctl_members(set.fd, AFUTEX_CTL_MOD, word, 0, HERD, 0);

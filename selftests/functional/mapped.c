@@ -6,26 +6,17 @@
 #include <afutex.h>
 
 #include "set_fixture.h"
+#include "tokens.h"
 
 #define MEMBERS 64
 
 WORD_FIXTURE(mapped, struct afutex_mapped_set set;);
 WORD_VARIANTS(mapped);
 
-/* A set through the device of the test. */
-static int open_set(int dev, struct afutex_mapped_set *set, uint32_t members, uint32_t fd_flags,
-		    uint32_t sig)
-{
-	struct afutex_set_mapped args = { .fd_flags = fd_flags, .signal = sig, .members = members };
-	int fd = ioctl(dev, AFUTEX_IOC_SET_MAPPED, &args);
-
-	return fd < 0 ? -1 : afutex_mapped_set_attach(set, fd, members);
-}
-
 FIXTURE_SETUP(mapped)
 {
 	WORD_SETUP();
-	ASSERT_EQ(0, open_set(self->dev, &self->set, MEMBERS, O_CLOEXEC | O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&self->set, MEMBERS, O_CLOEXEC | O_NONBLOCK, 0));
 }
 
 FIXTURE_TEARDOWN(mapped)
@@ -180,7 +171,7 @@ TEST_F(mapped, closing_passes_on_to_others)
 	struct afutex_mapped_set set;
 	int next;
 
-	ASSERT_EQ(0, open_set(self->dev, &set, 64, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 64, O_NONBLOCK, 0));
 	for (int i = 0; i < 40; i++)
 		ASSERT_EQ(i, add(set.fd, self->word, self->flags | i % 2 * AFUTEX_PERSISTENT, 0,
 				 0));
@@ -205,7 +196,7 @@ TEST_F(mapped, a_number_is_on_the_ring_once)
 {
 	struct afutex_mapped_set set;
 
-	ASSERT_EQ(0, open_set(self->dev, &set, 2, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 2, O_NONBLOCK, 0));
 	ASSERT_EQ(0, add(set.fd, self->word, self->flags, 0, 0));
 	WAKE(1, self->word);
 	for (int i = 0; i < 10; i++) {
@@ -245,7 +236,7 @@ TEST_F(mapped, has_room_for_so_many)
 {
 	struct afutex_mapped_set set;
 
-	ASSERT_EQ(0, open_set(self->dev, &set, 4, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 4, O_NONBLOCK, 0));
 	for (int i = 0; i < 4; i++)
 		ASSERT_EQ(i, add(set.fd, self->word, self->flags, 0, 0));
 	EXPECT_EQ(-ENOSPC, add(set.fd, self->word, self->flags, 0, 0));
@@ -319,7 +310,7 @@ TEST_F(mapped, signals)
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGRTMIN);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
-	ASSERT_EQ(0, open_set(self->dev, &set, 1, O_NONBLOCK, SIGRTMIN));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 1, O_NONBLOCK, SIGRTMIN));
 	ASSERT_EQ(0, add(set.fd, self->word, self->flags | AFUTEX_PERSISTENT, 0, 0));
 	WAKE(1, self->word);
 	EXPECT_EQ(SIGRTMIN, sigtimedwait(&mask, &info, &ts));
@@ -404,7 +395,7 @@ TEST_F(mapped, mapping_outlives_the_descriptor)
 	size_t size = AFUTEX_RING_SIZE(4);
 	void *moved;
 
-	ASSERT_EQ(0, open_set(self->dev, &set, 4, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 4, O_NONBLOCK, 0));
 	ASSERT_EQ(0, add(set.fd, self->word, self->flags | AFUTEX_PERSISTENT, 0, 0));
 	close(set.fd);
 	WAKE(1, self->word);
@@ -497,7 +488,7 @@ TEST_F(mapped, rings_are_charged)
 	int used = used_watches(self->set.fd);
 
 	EXPECT_EQ(charged_as(MEMBERS), used);
-	ASSERT_EQ(0, open_set(self->dev, &set, 1024, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&set, 1024, O_NONBLOCK, 0));
 	EXPECT_EQ(used + charged_as(1024), used_watches(self->set.fd));
 	afutex_mapped_set_close(&set);
 	EXPECT_TRUE(eventually(used_watches(self->set.fd) == used));
@@ -584,7 +575,7 @@ TEST_F(mapped, garbage_in_all_of_it)
 	struct afutex_mapped_set other;
 	pthread_t thread;
 
-	ASSERT_EQ(0, open_set(self->dev, &other, 1, O_NONBLOCK, 0));
+	ASSERT_EQ(0, afutex_mapped_set_open(&other, 1, O_NONBLOCK, 0));
 	ASSERT_EQ(0, add(other.fd, &self->word[9], self->flags | AFUTEX_PERSISTENT, 0, 0));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, write_garbage, &vandal));
 	for (int i = 0; i < rounds(5000); i++) {
@@ -611,91 +602,32 @@ TEST_F(mapped, garbage_in_all_of_it)
 	afutex_mapped_set_close(&other);
 }
 
-struct eater {
-	pthread_t thread;
-	int dev, bad;
-	uint32_t flags;
-	word_t *word;
-	_Atomic bool *stop;
-	long count;
-};
-
-static void *eat_tokens(void *arg)
+static int open_token_set(struct token_taker *taker)
 {
-	struct eater *e = arg;
-	uint32_t flags = e->flags | AFUTEX_COMPARE | AFUTEX_READY;
-	struct afutex_mapped_set set = { .fd = -1 };
+	struct afutex_mapped_set *set = taker->own;
+
+	return afutex_mapped_set_open(set, 2, O_NONBLOCK, 0) ? -1 : set->fd;
+}
+
+static void read_token_set(struct token_taker *taker)
+{
 	struct afutex_taken event;
-	int i = 0;
 
-	while (true) {
-		uint32_t now = *e->word;
+	afutex_mapped_set_take(taker->own, &event);
+}
 
-		while (now && !atomic_compare_exchange_weak(e->word, &now, now - 1))
-			;
-		if (now) {
-			e->count++;
-			continue;
-		}
-		if (*e->stop)
-			break;
-		if (set.fd < 0) {
-			if (open_set(e->dev, &set, 2, O_NONBLOCK, 0) ||
-			    add(set.fd, e->word, flags, 0, 0))
-				e->bad = 1;
-		} else if (mod(set.fd, 0, e->word, flags, 0, 0)) {
-			e->bad = 2;
-		}
-		if (!poll_ms(set.fd, 20000)) {
-			e->bad = 3;
-			break;
-		}
-		/* Now and then it is closed, or its member removed, with what it has. */
-		if (++i % 5 == 0) {
-			afutex_mapped_set_close(&set);
-			set.fd = -1;
-		} else if (i % 7 == 0) {
-			del(set.fd, 0);
-			if (add(set.fd, e->word, flags, 0, 0))
-				e->bad = 4;
-		} else {
-			afutex_mapped_set_take(&set, &event);
-		}
-	}
-	if (set.fd >= 0)
-		afutex_mapped_set_close(&set);
-	return NULL;
+static void close_token_set(struct token_taker *taker)
+{
+	afutex_mapped_set_close(taker->own);
 }
 
 /* All tokens are taken, though sets are closed with wakes in them. */
 TEST_F_TIMEOUT(mapped, tokens_are_not_lost, 600)
 {
-	_Atomic bool stop = false;
-	struct eater e[3];
-	long given = rounds(20000), taken = 0;
+	static const struct token_set kind = { open_token_set, read_token_set, close_token_set };
+	struct afutex_mapped_set sets[TAKERS];
 
-	for (int i = 0; i < 3; i++) {
-		e[i] = (struct eater) {
-			.dev = self->dev, .flags = self->flags, .word = self->word, .stop = &stop,
-		};
-		ASSERT_EQ(0, pthread_create(&e[i].thread, NULL, eat_tokens, &e[i]));
-	}
-	for (long i = 0; i < given; i++) {
-		atomic_fetch_add(self->word, 1);
-		do_wake(self->dev, self->word, variant->scope, 1);
-		if (i % 4 == 0)
-			while (*self->word > 1)
-				sched_yield();
-	}
-	EXPECT_TRUE(eventually(*self->word == 0));
-	stop = true;
-	for (int i = 0; i < 3; i++) {
-		while (pthread_tryjoin_np(e[i].thread, NULL))
-			do_wake(self->dev, self->word, variant->scope, INT32_MAX);
-		EXPECT_EQ(0, e[i].bad);
-		taken += e[i].count;
-	}
-	EXPECT_EQ(given, taken);
+	EXPECT_NO_TOKEN_LOST(&kind, rounds(20000), &sets[i]);
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include "set_fixture.h"
+#include "tokens.h"
 
 TEST_F(set, tells_which_member_was_woken)
 {
@@ -527,80 +528,29 @@ TEST_F_TIMEOUT(set, everything_at_once, 600)
 	EXPECT_EQ(0, counter("queued"));
 }
 
-static void *take_tokens(void *arg)
+static int open_token_set(struct token_taker *taker)
 {
-	struct busy *b = arg;
-	int set = -1, i = 0;
+	return new_set(taker->dev, O_NONBLOCK, 0);
+}
 
-	while (true) {
-		struct afutex_event ev[4];
-		uint32_t now = *b->words;
+static void read_token_set(struct token_taker *taker)
+{
+	struct afutex_event ev[4];
 
-		while (now && !atomic_compare_exchange_weak(b->words, &now, now - 1))
-			;
-		if (now) {
-			b->count++;
-			continue;
-		}
-		if (*b->stop)
-			break;
-		if (set < 0) {
-			set = new_set(b->dev, O_NONBLOCK, 0);
-			if (add(set, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0))
-				b->bad = 1;
-		} else if (mod(set, 0, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0)) {
-			b->bad = 2;
-		}
-		if (!poll_ms(set, 20000)) {
-			b->bad = 3;
-			break;
-		}
-		/* Now and then it is closed, or its member removed, without being read. */
-		if (++i % 5 == 0) {
-			close(set);
-			set = -1;
-		} else if (i % 7 == 0) {
-			del(set, 0);
-			if (add(set, b->words, b->flags | AFUTEX_COMPARE | AFUTEX_READY, 0, 0))
-				b->bad = 4;
-		} else {
-			events(set, ev, 4);
-		}
-	}
-	close(set);
-	return NULL;
+	events(taker->set, ev, 4);
+}
+
+static void close_token_set(struct token_taker *taker)
+{
+	close(taker->set);
 }
 
 /* All tokens are taken, though sets are closed with wakes in them. */
 TEST_F_TIMEOUT(set, tokens_are_not_lost, 600)
 {
-	_Atomic bool stop = false;
-	struct busy b[3];
-	long given = rounds(100000), taken = 0;
+	static const struct token_set kind = { open_token_set, read_token_set, close_token_set };
 
-	for (int i = 0; i < 3; i++) {
-		b[i] = (struct busy) {
-			.dev = self->dev, .scope = variant->scope, .flags = self->flags,
-			.words = self->word, .stop = &stop,
-		};
-		ASSERT_EQ(0, pthread_create(&b[i].thread, NULL, take_tokens, &b[i]));
-	}
-	for (long i = 0; i < given; i++) {
-		atomic_fetch_add(self->word, 1);
-		do_wake(self->dev, self->word, variant->scope, 1);
-		if (i % 4 == 0)
-			while (*self->word > 1)
-				sched_yield();
-	}
-	EXPECT_TRUE(eventually(*self->word == 0));
-	stop = true;
-	for (int i = 0; i < 3; i++) {
-		while (pthread_tryjoin_np(b[i].thread, NULL))
-			do_wake(self->dev, self->word, variant->scope, INT32_MAX);
-		EXPECT_EQ(0, b[i].bad);
-		taken += b[i].count;
-	}
-	EXPECT_EQ(given, taken);
+	EXPECT_NO_TOKEN_LOST(&kind, rounds(100000), NULL);
 }
 
 TEST_HARNESS_MAIN

@@ -228,11 +228,10 @@ static struct afutex_mapped_set mapped;
 /* A mapped set of persistent members. */
 static void open_members(int n)
 {
-	struct afutex_set_mapped args = { .fd_flags = O_NONBLOCK, .members = 1024 };
 	struct afutex_ctlv ctlv = { .items = (uintptr_t)herd, .nr = n };
 
-	fd = ioctl(dev, AFUTEX_IOC_SET_MAPPED, &args);
-	must("map", afutex_mapped_set_attach(&mapped, fd, args.members), 0);
+	must("open", afutex_mapped_set_open(&mapped, 1024, O_NONBLOCK, 0), 0);
+	fd = mapped.fd;
 	for (int i = 0; i < n; i++)
 		herd[i] = (struct afutex_ctl) {
 			.op = AFUTEX_CTL_ADD,
